@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+# One Makefile, no recursion. A program is a folder of the same name; what a program links is said in one line each.
+#
+#   make            all programs, into build/bin
+#   make demo       the main job, end to end, on this machine (root)
+#   make check      every test, the demo among them (root)
+#   make bench      ratios against named rivals, into build/bench/results.jsonl
+#   make deps       install what a fresh Debian 12 lacks
+#
+# VARIANT=asan builds everything with ASan and UBSan into build/asan, VARIANT=fuzz into build/fuzz.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VERSION := 0.1.0
+VARIANT ?= release
+ifeq ($(VARIANT),release)
+B := build
+else
+B := build/$(VARIANT)
+endif
+O := $(B)/obj
+
+CC := gcc
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wformat=2 \
+	-Wundef -Wvla -Wcast-align=strict -Wwrite-strings
+HARDENING := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection=full -D_FORTIFY_SOURCE=2 \
+	-ftrivial-auto-var-init=zero
+LINK_HARDENING := -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--as-needed
+CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -DLOOPBACK_VERSION='"$(VERSION)"' -I. $(WARNINGS)
+LDFLAGS := $(LINK_HARDENING)
+
+ifeq ($(VARIANT),asan)
+CFLAGS := $(filter-out -O2,$(CFLAGS)) -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+LDFLAGS := -fsanitize=address,undefined
+else ifeq ($(VARIANT),fuzz)
+CC := clang
+WARNINGS := -Wall -Wextra
+CFLAGS := -std=c11 -O1 -g -D_GNU_SOURCE -DLOOPBACK_VERSION='"$(VERSION)"' -I. -fno-omit-frame-pointer \
+	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+LDFLAGS := -fsanitize=fuzzer,address,undefined
+else
+CFLAGS += $(HARDENING)
+endif
+
+AGENT_LIBS := -lsodium -lmsgpackc -lseccomp
+PROGRAMS := netd fetchd wg-launch controld signd loopback loopbackctl
+
+# program: its folder, its libraries
+LIBS_netd        := $(AGENT_LIBS) -lmnl
+LIBS_fetchd      := $(AGENT_LIBS) -lcurl
+LIBS_wg-launch   := -lseccomp
+LIBS_controld    := $(AGENT_LIBS) -lmicrohttpd -ljansson -lsqlite3
+LIBS_signd       := $(AGENT_LIBS) -lsqlite3
+LIBS_loopback    := $(AGENT_LIBS)
+LIBS_loopbackctl := $(AGENT_LIBS) -lcurl -ljansson
+
+SRC_netd        := $(wildcard netd/*.c)
+SRC_fetchd      := $(wildcard fetchd/*.c)
+SRC_wg-launch   := $(wildcard wg-launch/*.c)
+SRC_controld    := $(wildcard controld/*.c)
+SRC_signd       := $(wildcard signd/*.c)
+SRC_loopback    := $(wildcard cli/loopback/*.c)
+SRC_loopbackctl := $(wildcard cli/loopbackctl/*.c)
+
+LIB_SRC := $(wildcard libipc/*.c) $(wildcard libdoc/*.c)
+LIB := $(O)/libloopback.a
+
+objects = $(patsubst %.c,$(O)/%.o,$(1))
+
+.PHONY: all
+all: $(PROGRAMS:%=$(B)/bin/%)
+
+$(LIB): $(call objects,$(LIB_SRC))
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(O)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	@echo "CC $<"
+	@$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+define program
+$(B)/bin/$(1): $(call objects,$(SRC_$(1))) $(LIB)
+	@mkdir -p $$(@D)
+	@echo "LD $$@"
+	@$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LIBS_$(1))
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)
+
+.PHONY: clean
+clean:
+	rm -rf build

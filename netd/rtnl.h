@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Links, addresses and routes over rtnetlink (rtnetlink(7)), as far as an overlay interface needs them.
+ *
+ * Everything that is added carries ROUTE_PROTOCOL (routes: rtm_protocol; addresses: IFA_PROTO where the kernel has it, 5.18), and
+ * only what carries it is ever removed: other people's addresses and routes are left alone (M14).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "libdoc/types.h"
+
+#define ROUTE_PROTOCOL 158 /* unassigned in linux/rtnetlink.h; `ip route show proto 158` lists ours */
+
+struct rtnl;
+
+struct rtnl_link {
+	int index;
+	uint32_t mtu;
+	bool up;
+	bool loopback;
+	char name[16]; /* IFNAMSIZ */
+	char kind[16]; /* IFLA_INFO_KIND: "wireguard", "tun", "veth"; empty for hardware */
+};
+
+struct rtnl_address {
+	int index;
+	uint8_t scope; /* RT_SCOPE_UNIVERSE is 0 */
+	bool ours;     /* carries ROUTE_PROTOCOL */
+	bool usable;   /* neither tentative, deprecated, nor temporary */
+	struct prefix address; /* the address itself with its on-link length: host bits are set */
+};
+
+struct rtnl_route {
+	int index; /* output interface; 0: several, or none */
+	uint8_t protocol;
+	uint8_t type; /* RTN_UNICAST ... */
+	uint32_t table;
+	struct prefix destination; /* length 0: default route */
+};
+
+_must_check_ int rtnl_open(struct rtnl **rtnl);
+void rtnl_close(struct rtnl *rtnl);
+DEFINE_CLEANUP(struct rtnl *, rtnl_close)
+
+/** Look a link up by name. @return 0; -ENODEV */
+_must_check_ int rtnl_link_get(struct rtnl *rtnl, const char *name, struct rtnl_link *link);
+/** Add a kernel WireGuard interface. @return 0; -EEXIST; -EOPNOTSUPP */
+_must_check_ int rtnl_link_add_wireguard(struct rtnl *rtnl, const char *name);
+_must_check_ int rtnl_link_delete(struct rtnl *rtnl, int index);
+/** Set the MTU (0: leave) and the administrative state. Sends nothing itself if called with what is already so: callers compare. */
+_must_check_ int rtnl_link_set(struct rtnl *rtnl, int index, uint32_t mtu, bool up);
+
+/** Walk all links, addresses or routes. A callback's nonzero return stops the walk and is returned. Routes: main and local tables, unicast only, cloned entries left out. */
+_must_check_ int rtnl_link_each(struct rtnl *rtnl, int (*each)(const struct rtnl_link *, void *), void *arg);
+_must_check_ int rtnl_address_each(struct rtnl *rtnl, int (*each)(const struct rtnl_address *, void *), void *arg);
+_must_check_ int rtnl_route_each(struct rtnl *rtnl, int (*each)(const struct rtnl_route *, void *), void *arg);
+
+/** Add or delete an overlay address of full length (/32, /128; no on-link route, no DAD). @return 0; -EEXIST; -EADDRNOTAVAIL */
+_must_check_ int rtnl_address_add(struct rtnl *rtnl, int index, const struct prefix *address);
+_must_check_ int rtnl_address_delete(struct rtnl *rtnl, int index, const struct prefix *address);
+
+/** Add or delete a unicast route to a range through an interface, scope link, ROUTE_PROTOCOL, main table; source: preferred source address or NULL. @return 0; -EEXIST; -ESRCH */
+_must_check_ int rtnl_route_add(struct rtnl *rtnl, int index, const struct prefix *destination, const struct prefix *source);
+_must_check_ int rtnl_route_delete(struct rtnl *rtnl, int index, const struct prefix *destination);
+
+/** How many requests that change something were sent since rtnl_open(). */
+uint64_t rtnl_sets(const struct rtnl *rtnl);
