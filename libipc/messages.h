@@ -56,11 +56,9 @@ struct message {
 	int fds[FRAME_FDS_MAX];
 };
 
-struct message_field {
-	const char *name;
-	enum field_kind kind;
-	uint64_t bound;
-	size_t offset;
+/** What is done with each field of a message in turn: encode, decode, print. field points into the struct msg_*. */
+struct field_visitor {
+	void (*field)(struct field_visitor *visitor, enum field_kind kind, void *field, const char *name, uint64_t bound);
 };
 
 struct message_type {
@@ -68,10 +66,10 @@ struct message_type {
 	enum message_number number;
 	enum party from, to;
 	enum phase phase;
-	size_t bytes; /* longest frame */
-	unsigned fds; /* exactly so many descriptors */
-	const struct message_field *fields;
-	unsigned field_count;
+	size_t bytes;         /* longest frame */
+	unsigned fds;         /* exactly so many descriptors */
+	uint32_t field_count;
+	void (*walk)(struct field_visitor *visitor, void *body); /* generated: visits the fields in their order */
 };
 
 /** The table, in the order of messages.def. */
@@ -90,6 +88,18 @@ const char *phase_name(enum phase phase);
  * @return 0; -EMSGSIZE a field is over its bound, or the frame over its bytes; -EINVAL no such message
  */
 _must_check_ int message_encode(enum message_number number, const void *body, uint8_t *frame, size_t room, size_t *n);
+
+struct pack_reader;
+
+/**
+ * Judge a frame: length, schema, sender, and write its fields. Phase and descriptors are the channel's to judge.
+ * @param from who is at the other end, @param to who this process is
+ * @param message untouched on failure; its fds are set to -1
+ * @param why receives a constant text that says what was wrong
+ * @return 0; -EMSGSIZE; -EBADMSG; -EPROTO a message that nobody may send here
+ */
+_must_check_ int message_decode(struct pack_reader *reader, const uint8_t *frame, size_t n, enum party from, enum party to,
+				struct message *message, const struct message_type **type, const char **why);
 
 /** A text field from a C string. */
 struct view text_view(const char *text);
