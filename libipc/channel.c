@@ -187,9 +187,10 @@ static void fail(struct channel *channel, int error)
 	if (!channel->dead && channel->events.closed)
 		channel->events.closed(channel, error, channel->arg);
 	channel->busy--;
-	if (channel->dead)
-		return;
-	channel_free(channel);
+	if (!channel->dead)
+		channel_free(channel);
+	else if (channel->busy == 0)
+		release(channel);
 }
 
 static void refuse(struct channel *channel, int error, const char *why)
