@@ -35,6 +35,10 @@ _must_check_ int head_decode(struct view payload, struct head *head);
 /** @return the entry, NULL */
 const struct head_entry *head_find(const struct head *head, enum document_type type, const struct id *id);
 
+/** One entry, as it stands in heads and receipts (without root). */
+void head_entry_write(struct pack_writer *writer, const struct head_entry *entry);
+void head_entry_read(struct pack_cursor *cursor, struct head_entry *entry);
+
 _must_check_ int have_encode(const struct head_entry *entries, unsigned count, struct pack_writer *out);
 /** @return number of entries written to entries[HEAD_ENTRIES_MAX]; -EBADMSG */
 _must_check_ int have_decode(const void *bytes, size_t n, struct head_entry *entries);

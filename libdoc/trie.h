@@ -55,7 +55,7 @@ _must_check_ int trie_node_decode(const void *bytes, size_t n, const uint8_t *pa
 
 /* -- Building: the control plane's side. ------------------------------------------------------------------------------------------ */
 
-struct trie; /* a whole trie in memory, with the bytes and hashes of its nodes */
+struct trie; /* a whole trie in memory */
 
 _must_check_ int trie_new(struct trie **trie);
 void trie_free(struct trie *trie);
