@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A network's status: what is staged and what each host has acknowledged; and waiting until they are the same. */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/loopbackctl/api.h"
+#include "cli/loopbackctl/table.h"
+#include "cli/loopbackctl/words.h"
+
+#define WAIT_DEFAULT_S 60
+#define WAIT_MAX_S 86400
+#define POLL_FIRST_MS 200 /* convergence is a matter of a second or two */
+#define POLL_LAST_MS 2000
+
+static int print_status(struct cli *cli, const json_t *status)
+{
+	static const struct column columns[] = {
+		{ "HOST", "name", AS_TEXT },	   { "ADDRESSES", "addresses", AS_LIST },
+		{ "ENDPOINT", "endpoint", AS_TEXT }, { "BACKEND", "backend", AS_TEXT },
+		{ "ACKNOWLEDGED", "acknowledged_generation", AS_NUMBER }, { "WHEN", "acknowledged_at", AS_AGO },
+		{ "APPLIED IN", "apply_us", AS_MICRO }, { "RESULT", "outcome", AS_TEXT }, { "REASON", "reason", AS_TEXT },
+	};
+	json_int_t ms = json_integer_value(json_object_get(status, "convergence_ms"));
+	char name[256];
+
+	if (cli->voice.json)
+		return print_json(cli, status);
+	(void)printf("Network %s, generation %" JSON_INTEGER_FORMAT ", ",
+		     cli_clean(name, sizeof(name), json_string_value(json_object_get(status, "name")) ?: "?",
+			       json_string_length(json_object_get(status, "name"))),
+		     json_integer_value(json_object_get(status, "generation")));
+	if (!json_is_true(json_object_get(status, "converged")))
+		(void)printf("not converged\n\n");
+	else if (json_is_integer(json_object_get(status, "convergence_ms")))
+		(void)printf("converged in %" JSON_INTEGER_FORMAT " ms\n\n", ms);
+	else
+		(void)printf("converged\n\n");
+	return print_list(cli, json_object_get(status, "hosts"), columns, ARRAY_SIZE(columns), "No host is in it.");
+}
+
+/* -- Waiting. ---------------------------------------------------------------------------------------------------------------- */
+
+/* How many hosts have acknowledged the newest generation; *behind names the first that has not, NULL if there is none. */
+static size_t count_acknowledged(const json_t *status, const json_t **behind)
+{
+	json_int_t generation = json_integer_value(json_object_get(status, "generation"));
+	size_t count = 0, i;
+	const json_t *host;
+
+	*behind = NULL;
+	json_array_foreach(json_object_get(status, "hosts"), i, host) {
+		const json_t *acknowledged = json_object_get(host, "acknowledged_generation");
+
+		if (json_is_integer(acknowledged) && json_integer_value(acknowledged) >= generation)
+			count++;
+		else if (!*behind)
+			*behind = host;
+	}
+	return count;
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	return json_string_value(json_object_get(object, key));
+}
+
+/* One line on stderr when something moved: no terminal tricks, so that it reads as well in a log. */
+static void tell_progress(const struct cli *cli, const json_t *status, char last[static 512])
+{
+	const json_t *behind;
+	size_t done = count_acknowledged(status, &behind);
+	size_t all = json_array_size(json_object_get(status, "hosts"));
+	const char *outcome = text_of(behind, "outcome"), *reason = text_of(behind, "reason");
+	char line[512];
+
+	(void)snprintf(line, sizeof(line), "generation %" JSON_INTEGER_FORMAT ": %zu of %zu hosts have acknowledged%s%s%s%s%s%s",
+		       json_integer_value(json_object_get(status, "generation")), done, all, behind ? "; waiting for " : "",
+		       behind && text_of(behind, "name") ? text_of(behind, "name") : "", outcome ? ", whose last result is " : "",
+		       outcome ? outcome : "", outcome && reason && reason[0] ? ": " : "", outcome && reason ? reason : "");
+	if (strcmp(line, last) == 0)
+		return;
+	memcpy(last, line, sizeof(line));
+	cli_note(&cli->voice, "%s", line);
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void pause_ms(uint64_t ms)
+{
+	struct timespec time = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+	(void)nanosleep(&time, NULL);
+}
+
+/* Ask again until it has converged or time is up; the last status stays in *status. */
+static int wait_converged(struct cli *cli, const char *path, uint64_t seconds, json_t **status)
+{
+	uint64_t deadline = now_ms() + seconds * 1000;
+	uint64_t pause = POLL_FIRST_MS;
+	char last[512] = "";
+
+	while (!json_is_true(json_object_get(*status, "converged"))) {
+		json_t *newer = NULL;
+		uint64_t now = now_ms();
+		int r;
+
+		tell_progress(cli, *status, last);
+		if (now >= deadline)
+			return CLI_REFUSED;
+		pause_ms(pause < deadline - now ? pause : deadline - now);
+		pause = pause * 3 / 2 < POLL_LAST_MS ? pause * 3 / 2 : POLL_LAST_MS;
+		r = api_call(cli, "GET", path, NULL, &newer);
+		if (r)
+			return r;
+		json_decref(*status);
+		*status = newer;
+	}
+	return CLI_OK;
+}
+
+int network_status(struct cli *cli, const struct cli_args *args)
+{
+	_cleanup_json_ json_t *status = NULL;
+	const char *patience = cli_value(args, "wait");
+	uint64_t seconds = WAIT_DEFAULT_S;
+	char path[API_PATH_MAX];
+	int waited = CLI_OK;
+	int r = api_path(cli, path, "networks", args->words[0], "status", NULL);
+
+	if (!r && patience)
+		r = duration_parse(&cli->voice, "wait", patience, &seconds);
+	if (!r && seconds > WAIT_MAX_S)
+		r = cli_fail(&cli->voice, CLI_USAGE, "usage", "--wait %s: at most a day", patience);
+	if (!r)
+		r = api_call(cli, "GET", path, NULL, &status);
+	if (!r && cli_has(args, "wait"))
+		r = waited = wait_converged(cli, path, seconds, &status);
+	if (r == CLI_UNREACHABLE || (r && !waited))
+		return r;
+	r = print_status(cli, status);
+	if (!r && waited)
+		return cli_fail(&cli->voice, CLI_REFUSED, "not-converged", "network '%s' did not converge within %" PRIu64 " s; hosts that have not "
+				"acknowledged keep trying, and loopbackctl host show tells what each last said", args->words[0], seconds);
+	return r;
+}
