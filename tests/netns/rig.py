@@ -5,6 +5,7 @@ A Rig owns a folder and a prefix for the names of its network namespaces. Whatev
 first, so that sweep() can take down what a killed rig left. Processes are ended by pid and start time, never by name.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -30,6 +31,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # RFC 2544's range for test networks. The prefix of all of it is on the link: the "internet" is one bridge.
 MACHINE_ADDRESS = "198.18.0.1"
 CONTROL_ADDRESS = "198.18.0.10"
+HOST_NAMES = re.compile(r"cp|h\d+")
 
 
 class RigError(Exception):
@@ -103,9 +105,10 @@ def sweep(folder, prefix):
     for link in state["links"]:
         if os.path.exists(f"/sys/class/net/{link}"):
             run("ip", "link", "delete", link)
-    pattern = re.compile(re.escape(prefix) + r"-(net|cp|h\d+)")
-    names = [name for name in (os.listdir("/run/netns") if os.path.isdir("/run/netns") else []) if pattern.fullmatch(name)]
-    for name in names:
+    for name in os.listdir("/run/netns") if os.path.isdir("/run/netns") else []:
+        start, _, host = name.partition("-")
+        if start != prefix or not (host == "net" or HOST_NAMES.fullmatch(host)):
+            continue
         for pid in run("ip", "netns", "pids", name).split():
             notes.append(f"process {pid} still runs in {name}; it was not started by the rig and stays")
         run("ip", "netns", "delete", name)
@@ -128,6 +131,13 @@ class Rig:
         self.units, self.tied = os.path.abspath(units), tied
         self.hosts = {}
         self.state = {"processes": [], "links": []}
+        os.makedirs(os.path.dirname(self.folder), exist_ok=True)
+        # Held until this process ends: a second rig would sweep the first one away.
+        self.lock = os.open(self.folder + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RigError(f"{self.folder} is in use by another run") from None
         sweep(self.folder, prefix)
         shutil.rmtree(self.folder, ignore_errors=True)
         os.makedirs(self.folder)
@@ -206,6 +216,9 @@ class Rig:
         """End everything. Safe to repeat. @return as sweep()"""
         notes = sweep(self.folder, self.prefix)
         self.hosts, self.state = {}, {"processes": [], "links": []}
+        if self.lock >= 0:
+            os.close(self.lock)
+            self.lock = -1
         return notes
 
 
@@ -213,6 +226,8 @@ class Host:
     """One host: a network, mount and uts namespace, a process that holds them, and launch in the place of systemd."""
 
     def __init__(self, rig, name, address, resolve):
+        if not HOST_NAMES.fullmatch(name):
+            raise RigError(f"host {name}: expected cp or h1, h2 ..., which sweep() finds again")
         self.rig, self.name, self.address, self.resolve = rig, name, address, resolve
         self.netns = f"{rig.prefix}-{name}"
         self.folder = os.path.join(rig.folder, name)
@@ -252,9 +267,9 @@ class Host:
         """An argument vector that runs a command as root on this host."""
         return ["/usr/bin/nsenter", f"--target={self.holder}", "--mount", "--net", "--uts", "--", *command]
 
-    def enter(self, *command, check=True, timeout=30, **more):
+    def enter(self, *command, check=True, timeout=30, variables=None, **more):
         """Run a command as root on this host; returns subprocess.CompletedProcess. Our own programs are found by name."""
-        environment = dict(os.environ, PATH="/usr/libexec/loopback:" + PATH)
+        environment = dict(os.environ, PATH="/usr/libexec/loopback:" + PATH, **(variables or {}))
         done = subprocess.run(self.inside(command), capture_output=True, text=True, timeout=timeout, check=False,
                               env=environment, **more)
         if check and done.returncode:
