@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sodium.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "libipc/log.h"
+#include "libipc/service.h"
+#include "signd/signd.h"
+
+#define CHANNELS_MAX 8 /* controld keeps two; the rest is for one that replaces it */
+
+static const char usage[] =
+	"usage: signd init --state DIR --root-pub FILE\n"
+	"       signd --state DIR [--listen PATH] [--peer-user NAME] [--change-cap PEERS]\n"
+	"\n"
+	"Checks documents of the control plane, then signs them with the online key.\n"
+	"\n"
+	"  init               make the online key in DIR and print its public half\n"
+	"  --state DIR        where the key and the memory of what was signed are kept\n"
+	"  --root-pub FILE    the root's public key, hexadecimal or base64: it alone signs keysets\n"
+	"  --listen PATH      make the socket, instead of taking it from the service manager\n"
+	"  --peer-user NAME   who may ask for signatures (default: _lb-controld; with --listen, the user of this process)\n"
+	"  --change-cap PEERS refuse a network document that changes more peers than this\n"
+	"                     (default: half of a network of more than 32)\n"
+	"  --help, --version\n";
+
+struct options {
+	const char *state, *root_pub, *listen, *peer_user;
+	uint32_t change_cap;
+};
+
+/* Files are to be the daemon's, also when root makes them. */
+static int become_owner(const char *dir)
+{
+	struct stat st;
+
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return log_errno(errno, "%s: cannot make this directory", dir);
+	if (stat(dir, &st) < 0)
+		return log_errno(errno, "%s: stat", dir);
+	if (geteuid() != 0 || st.st_uid == 0)
+		return 0;
+	if (setgid(st.st_gid) < 0 || setuid(st.st_uid) < 0)
+		return log_errno(errno, "%s: cannot become uid %u, its owner", dir, (unsigned)st.st_uid);
+	return 0;
+}
+
+static int run_init(const struct options *options)
+{
+	_cleanup_(state_free) struct state *state = NULL;
+	uint8_t root[KEY_BYTES], public_key[KEY_BYTES];
+	char text[2 * KEY_BYTES + 1];
+	int r;
+
+	if (!options->root_pub) {
+		log_error("init: --root-pub FILE is needed: the root's public key, from `loopbackctl root create`");
+		return -EINVAL;
+	}
+	r = key_read_public(options->root_pub, root);
+	if (r == 0)
+		r = become_owner(options->state);
+	if (r == 0)
+		r = key_make(options->state, public_key);
+	if (r == 0)
+		r = state_open(options->state, &state);
+	if (r == 0)
+		r = state_begin(state);
+	if (r == 0)
+		r = state_meta_put(state, "root", root, sizeof(root));
+	if (r == 0)
+		r = state_commit(state);
+	if (r < 0)
+		return r;
+	(void)printf("%s\n", hex_format(public_key, sizeof(public_key), text));
+	return 0;
+}
+
+static int root_load(struct signd *signd)
+{
+	_cleanup_free_ uint8_t *root = NULL;
+	size_t n;
+	int r = state_meta(signd->state, "root", &root, &n);
+
+	if (r == 0 && n != KEY_BYTES)
+		r = -EBADMSG;
+	if (r < 0)
+		return log_errno(r, "state.db: no pinned root key; `signd init` was not run to its end");
+	memcpy(signd->root, root, KEY_BYTES);
+	return 0;
+}
+
+/* Who may connect: the service manager's socket is controld's, one of our own making is for rigs. */
+static int peer_uid(const struct options *options, bool passed, uid_t *uid)
+{
+	const char *name = options->peer_user ? options->peer_user : passed ? "_lb-controld" : NULL;
+	const struct passwd *user;
+
+	if (!name) {
+		*uid = getuid();
+		return 0;
+	}
+	user = getpwnam(name);
+	if (!user) {
+		log_error("user %s, who may ask for signatures, does not exist", name);
+		return -ENOENT;
+	}
+	*uid = user->pw_uid;
+	return 0;
+}
+
+static void channel_gone(_unused_ struct channel *channel, int error, _unused_ void *arg)
+{
+	if (error < 0)
+		log_warning("controld's channel closed: %s; it will connect again", strerror(-error));
+}
+
+static int listen_start(struct signd *signd, const struct options *options, struct listener **listener)
+{
+	struct listener_config config = {
+		.self = PARTY_SIGND,
+		.peer = PARTY_CONTROLD,
+		.phase = PHASE_READY,
+		.channels_max = CHANNELS_MAX,
+		.events = { .message = sign_message, .closed = channel_gone },
+		.arg = signd,
+	};
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	r = peer_uid(options, options->listen == NULL, &config.uid);
+	if (r < 0)
+		return r;
+	fd = options->listen ? service_listen(options->listen, config.uid, 0600) : service_socket("sign");
+	if (fd == -ENOENT)
+		log_error("no socket named \"sign\" was passed; without a service manager, give --listen PATH");
+	if (fd < 0)
+		return log_errno(fd, "sign socket");
+	(void)service_sockets_close_rest();
+	return listener_new(signd->loop, TAKE_FD(fd), &config, listener);
+}
+
+static void on_signal(_unused_ int signal, void *arg)
+{
+	struct signd *signd = arg;
+
+	loop_stop(signd->loop, 0);
+}
+
+static int serve(struct signd *signd, const struct options *options)
+{
+	static const int signals[] = { SIGTERM, SIGINT, 0 };
+	_cleanup_(listener_free) struct listener *listener = NULL;
+	int r;
+
+	r = service_open();
+	if (r == 0)
+		r = loop_signals(signd->loop, signals, on_signal, signd);
+	if (r == 0)
+		r = listen_start(signd, options, &listener);
+	if (r == 0)
+		r = loop_watchdog(signd->loop);
+	if (r < 0)
+		return r;
+	service_notify("READY=1");
+	log_info("ready; %s", signd->deployed ? signd->keyset.name : "waiting for a keyset");
+	r = loop_run(signd->loop);
+	service_notify("STOPPING=1");
+	return r;
+}
+
+static int run_serve(const struct options *options)
+{
+	struct signd signd = { .change_cap = options->change_cap };
+	int r;
+
+	/* The key must not reach a core file, nor another process of this uid. */
+	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+		return log_errno(errno, "prctl(PR_SET_DUMPABLE)");
+	r = key_load(options->state, signd.secret, signd.public_key);
+	if (r == 0)
+		r = state_open(options->state, &signd.state);
+	if (r == 0)
+		r = root_load(&signd);
+	if (r == 0)
+		r = keyset_load(&signd);
+	if (r == 0)
+		r = loop_new(&signd.loop);
+	if (r == 0)
+		r = serve(&signd, options);
+	loop_free(signd.loop);
+	state_free(signd.state);
+	sodium_memzero(signd.secret, sizeof(signd.secret));
+	return r;
+}
+
+static int number_parse(const char *text, uint32_t *number)
+{
+	char *end;
+	unsigned long value;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (errno || *end || end == text || value == 0 || value > PEERS_MAX) {
+		log_error("--change-cap: expected a number from 1 to %d, found \"%s\"", PEERS_MAX, text);
+		return -EINVAL;
+	}
+	*number = (uint32_t)value;
+	return 0;
+}
+
+/* @return 0 go on; 1 all is said; -EINVAL */
+static int options_parse(int argc, char **argv, struct options *options)
+{
+	static const struct option table[] = {
+		{ "state", required_argument, NULL, 's' },   { "root-pub", required_argument, NULL, 'r' },
+		{ "listen", required_argument, NULL, 'l' },  { "peer-user", required_argument, NULL, 'u' },
+		{ "change-cap", required_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },	      { 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		switch (c) {
+		case 's':
+			options->state = optarg;
+			break;
+		case 'r':
+			options->root_pub = optarg;
+			break;
+		case 'l':
+			options->listen = optarg;
+			break;
+		case 'u':
+			options->peer_user = optarg;
+			break;
+		case 'c':
+			if (number_parse(optarg, &options->change_cap) < 0)
+				return -EINVAL;
+			break;
+		case 'h':
+			(void)fputs(usage, stdout);
+			return 1;
+		case 'v':
+			(void)puts("signd " LOOPBACK_VERSION);
+			return 1;
+		default:
+			return -EINVAL;
+		}
+	}
+	if (!options->state) {
+		log_error("--state DIR is needed; --help tells more");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { 0 };
+	bool init;
+	int r;
+
+	log_open("signd");
+	r = options_parse(argc, argv, &options);
+	if (r != 0)
+		return r > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	init = optind < argc && strcmp(argv[optind], "init") == 0;
+	if (optind + (init ? 1 : 0) != argc) {
+		log_error("\"%s\" is not understood; --help tells more", argv[optind + (init ? 1 : 0)]);
+		return EXIT_FAILURE;
+	}
+	if (sodium_init() < 0) {
+		log_error("libsodium does not start; nothing can be signed");
+		return EXIT_FAILURE;
+	}
+	r = init ? run_init(&options) : run_serve(&options);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
