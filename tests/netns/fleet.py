@@ -53,10 +53,11 @@ class Fleet:
     def start_control_plane(self):
         """Root ceremony, then signd and controld under their own uids, then the operator's context."""
         control = self.rig.add_host("cp", rig.CONTROL_ADDRESS, {CONTROL_NAME: rig.CONTROL_ADDRESS})
-        online = control.enter("signd", "init", "--state", "/var/lib/loopback/signd").stdout.split()[-1]
         self.ctl_text("root", "create", "--out", self.file("root"))
+        online = control.enter("signd", "init", "--state", "/var/lib/loopback/signd",
+                               "--root-pub", self.root_public).stdout.split()[-1]
         self.ctl_text("root", "sign-keyset", "--root", self.file("root/root.key"), "--online", online, "--epoch", "1",
-                      "--generation", "1", "--out", self.file("keyset"))
+                      "--generation", "1", "--name", "demo", "--out", self.file("keyset"))
         control.enter("controld", "init", "--state", "/var/lib/loopback/controld", "--keyset", self.file("keyset"))
         for name in ("tls.crt", "tls.key"):
             control.enter("install", "-o", "_lb-controld", "-m", "0400", self.file(name), f"/etc/loopback/{name}")
