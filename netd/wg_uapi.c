@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A userspace WireGuard over its configuration protocol (https://www.wireguard.com/xplatform/).
+ *
+ * Operations are sent one by one, each no longer than a buffer: wireguard-go reads ahead while it carries one out and loses what
+ * it read, so nothing may follow before the answer. After an error it takes the rest of the operation for new ones; therefore any
+ * failure closes the connection and the next operation makes a new one. A second connection, which carries nothing, is the lifeline.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "netd/tun.h"
+#include "netd/wg_internal.h"
+
+#define OPERATION_BYTES 65536 /* some 400 peers; of 10,000, 8 KiB takes 4 % longer and 1 MiB no less */
+#define ANSWER_BYTES 16384    /* what is read at once; a line must fit */
+#define OPERATION_MS 10000    /* for one operation with its answer */
+#define CONNECT_MS 2000
+#define LINE_BYTES 160 /* the longest line that we write: a key in hexadecimal takes 77 */
+
+struct uapi {
+	struct wg wg;
+	int fd;
+	size_t n; /* bytes of the operation being written */
+	size_t begin, end; /* what was read of the answer and not yet parsed */
+	char operation[OPERATION_BYTES];
+	char answer[ANSWER_BYTES];
+};
+
+/** A line of an answer, both parts terminated; @return 0 or negative errno, which ends the operation */
+typedef int line_fn(const char *key, const char *value, void *arg);
+
+static struct uapi *uapi_of(struct wg *wg)
+{
+	return (struct uapi *)wg;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int dial(const char *name)
+{
+	int64_t deadline = now_ms() + CONNECT_MS;
+	struct sockaddr_un address;
+	_cleanup_close_ int fd = -1;
+
+	uapi_address(name, &address);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	while (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+		if (errno == ENOENT || errno == ECONNREFUSED)
+			return -ENODEV;
+		if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+		/* The backlog is full, and poll(2) does not tell when it no longer is. */
+		if (now_ms() >= deadline)
+			return -ETIMEDOUT;
+		(void)poll(NULL, 0, 10);
+	}
+	return TAKE_FD(fd);
+}
+
+/* Have a connection on which nothing is outstanding. An idle one never has anything to read; if it does, it broke. */
+static int connected(struct uapi *uapi)
+{
+	struct pollfd idle = { .fd = uapi->fd, .events = POLLIN };
+
+	if (uapi->fd >= 0 && poll(&idle, 1, 0) == 0)
+		return 0;
+	close_fd(uapi->fd);
+	uapi->fd = dial(uapi->wg.name);
+	uapi->begin = uapi->end = 0;
+	return uapi->fd < 0 ? uapi->fd : 0;
+}
+
+/* Wait for one of events. @return what happened; -ETIMEDOUT */
+static int await(int fd, short events, int64_t deadline)
+{
+	struct pollfd item = { .fd = fd, .events = events };
+	int64_t left;
+	int r;
+
+	do {
+		left = deadline - now_ms();
+		r = left > 0 ? poll(&item, 1, (int)left) : 0;
+	} while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -errno;
+	return r == 0 ? -ETIMEDOUT : item.revents;
+}
+
+/* Send an operation. @return 0; 1 the answer came before its end: then it is refused, and the answer says why */
+static int transmit(int fd, const char *bytes, size_t n, int64_t deadline)
+{
+	size_t sent = 0;
+	ssize_t r;
+	int what;
+
+	while (sent < n) {
+		what = await(fd, POLLIN | POLLOUT, deadline);
+		if (what < 0)
+			return what;
+		if (what & (POLLIN | POLLHUP))
+			return 1;
+		r = send(fd, bytes + sent, n - sent, MSG_NOSIGNAL);
+		if (r < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		sent += r > 0 ? (size_t)r : 0;
+	}
+	return 0;
+}
+
+static int fill(struct uapi *uapi, int64_t deadline)
+{
+	ssize_t n;
+	int r;
+
+	memmove(uapi->answer, uapi->answer + uapi->begin, uapi->end - uapi->begin);
+	uapi->end -= uapi->begin;
+	uapi->begin = 0;
+	if (uapi->end == sizeof(uapi->answer))
+		return -EPROTO; /* a line longer than any */
+	r = await(uapi->fd, POLLIN, deadline);
+	if (r < 0)
+		return r;
+	n = recv(uapi->fd, uapi->answer + uapi->end, sizeof(uapi->answer) - uapi->end, 0);
+	if (n == 0)
+		return -ECONNRESET;
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	uapi->end += (size_t)n;
+	return 0;
+}
+
+/* The next line of the answer, terminated in place. */
+static int next_line(struct uapi *uapi, int64_t deadline, char **line)
+{
+	char *newline;
+	int r;
+
+	while (!(newline = memchr(uapi->answer + uapi->begin, '\n', uapi->end - uapi->begin))) {
+		r = fill(uapi, deadline);
+		if (r < 0)
+			return r;
+	}
+	*newline = '\0';
+	*line = uapi->answer + uapi->begin;
+	uapi->begin = (size_t)(newline + 1 - uapi->answer);
+	return 0;
+}
+
+static int number(const char *text, uint64_t max, uint64_t *value)
+{
+	unsigned long long parsed;
+	char *end;
+
+	errno = 0;
+	parsed = strtoull(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end || errno || parsed > max)
+		return -EPROTO;
+	*value = parsed;
+	return 0;
+}
+
+/* The last line of an answer: errno=0, or an error that wireguard-go writes negative and the protocol positive. */
+static int status(const char *text)
+{
+	uint64_t value;
+
+	if (number(text + (text[0] == '-'), 4095, &value) < 0)
+		return -EPROTO;
+	return -(int)value;
+}
+
+static int read_answer(struct uapi *uapi, int64_t deadline, line_fn *each, void *arg)
+{
+	char *line, *value;
+	int r, result;
+
+	for (;;) {
+		r = next_line(uapi, deadline, &line);
+		if (r < 0)
+			return r;
+		value = strchr(line, '=');
+		if (!value)
+			return -EPROTO;
+		*value++ = '\0';
+		if (strcmp(line, "errno") == 0)
+			break;
+		r = each ? each(line, value, arg) : -EPROTO;
+		if (r < 0)
+			return r;
+	}
+	result = status(value);
+	r = next_line(uapi, deadline, &line);
+	if (r < 0)
+		return r;
+	return *line || uapi->begin != uapi->end ? -EPROTO : result;
+}
+
+/* Carry out what was written, and leave no trace of it. */
+static int operate(struct uapi *uapi, line_fn *each, void *arg)
+{
+	int64_t deadline = now_ms() + OPERATION_MS;
+	int r = connected(uapi);
+	bool cut;
+
+	if (r == 0)
+		r = transmit(uapi->fd, uapi->operation, uapi->n, deadline);
+	cut = r > 0;
+	if (r >= 0)
+		r = read_answer(uapi, deadline, each, arg);
+	if (r == 0 && cut)
+		r = -EPROTO;
+	if (r < 0)
+		uapi->fd = close_fd(uapi->fd);
+	sodium_memzero(uapi->operation, uapi->n);
+	sodium_memzero(uapi->answer, sizeof(uapi->answer));
+	uapi->n = 0;
+	return r;
+}
+
+static void write_line(struct uapi *uapi, const char *key, const char *value)
+{
+	size_t key_bytes = strlen(key), value_bytes = strlen(value);
+	char *to = uapi->operation + uapi->n;
+
+	memcpy(to, key, key_bytes);
+	to[key_bytes] = '=';
+	memcpy(to + key_bytes + 1, value, value_bytes);
+	to[key_bytes + 1 + value_bytes] = '\n';
+	uapi->n += key_bytes + value_bytes + 2;
+}
+
+static void write_number(struct uapi *uapi, const char *key, unsigned value)
+{
+	char text[12];
+
+	(void)snprintf(text, sizeof(text), "%u", value);
+	write_line(uapi, key, text);
+}
+
+static void write_key(struct uapi *uapi, const char *key, const uint8_t bytes[static KEY_BYTES])
+{
+	char text[2 * KEY_BYTES + 1];
+
+	write_line(uapi, key, hex_format(bytes, KEY_BYTES, text));
+	sodium_memzero(text, sizeof(text));
+}
+
+static int uapi_flush(struct wg *wg)
+{
+	struct uapi *uapi = uapi_of(wg);
+
+	if (uapi->n == 0)
+		return 0;
+	uapi->operation[uapi->n++] = '\n';
+	wg->sets++;
+	return operate(uapi, NULL, NULL);
+}
+
+/* Have room for so many lines in an operation that has begun; the blank line that ends it always fits. */
+static int room(struct uapi *uapi, size_t lines)
+{
+	int r = 0;
+
+	if (uapi->n + lines * LINE_BYTES + 1 > sizeof(uapi->operation))
+		r = uapi_flush(&uapi->wg);
+	if (r == 0 && uapi->n == 0)
+		write_line(uapi, "set", "1");
+	return r;
+}
+
+static void uapi_device(struct wg *wg, const struct wg_device *device)
+{
+	struct uapi *uapi = uapi_of(wg);
+
+	write_line(uapi, "set", "1");
+	if (device->set_private_key)
+		write_key(uapi, "private_key", device->private_key);
+	if (device->set_listen_port)
+		write_number(uapi, "listen_port", device->listen_port);
+}
+
+static int uapi_allowed(struct uapi *uapi, const struct wg_peer *peer)
+{
+	char text[PREFIX_TEXT];
+	size_t n;
+	int r;
+
+	for (size_t i = 0; i < peer->allowed_count; i++) {
+		n = uapi->n;
+		r = room(uapi, 2);
+		if (r < 0)
+			return r;
+		if (uapi->n < n) /* another operation has begun */
+			write_key(uapi, "public_key", peer->public_key);
+		write_line(uapi, "allowed_ip", prefix_format(&peer->allowed[i], text));
+	}
+	return 0;
+}
+
+static int uapi_peer(struct wg *wg, const struct wg_peer *peer)
+{
+	struct uapi *uapi = uapi_of(wg);
+	char text[ENDPOINT_TEXT];
+	int r = room(uapi, 4);
+
+	if (r < 0)
+		return r;
+	write_key(uapi, "public_key", peer->public_key);
+	if (peer->remove) {
+		write_line(uapi, "remove", "true");
+		return 0;
+	}
+	if (peer->set_endpoint)
+		write_line(uapi, "endpoint", endpoint_format(&peer->endpoint, text));
+	if (peer->set_keepalive)
+		write_number(uapi, "persistent_keepalive_interval", peer->keepalive);
+	if (peer->replace_allowed)
+		write_line(uapi, "replace_allowed_ips", "true");
+	return uapi_allowed(uapi, peer);
+}
+
+static void uapi_drop(struct wg *wg)
+{
+	sodium_memzero(uapi_of(wg)->operation, uapi_of(wg)->n);
+	uapi_of(wg)->n = 0;
+}
+
+/* Of the private key, only the public half is kept. */
+static int take_private_key(struct wg_reader *reader, const char *value)
+{
+	uint8_t key[KEY_BYTES];
+	int r = hex_parse(value, key, sizeof(key));
+
+	if (r == 0 && !sodium_is_zero(key, sizeof(key)))
+		r = crypto_scalarmult_base(reader->device.public_key, key);
+	sodium_memzero(key, sizeof(key));
+	return r < 0 ? -EPROTO : 0;
+}
+
+static int take_public_key(struct wg_reader *reader, const char *value)
+{
+	uint8_t key[KEY_BYTES];
+
+	if (hex_parse(value, key, sizeof(key)) < 0)
+		return -EPROTO;
+	wg_reader_peer(reader, key);
+	return 0;
+}
+
+/* A link-local endpoint comes with a zone, "[fe80::1%eth0]:51820", which struct endpoint has no place for. */
+static int take_endpoint(struct wg_reader *reader, const char *value)
+{
+	size_t zone = strcspn(value, "%");
+	const char *rest = strchr(value + zone, ']');
+	char text[ENDPOINT_TEXT];
+
+	if (value[zone] && rest)
+		(void)snprintf(text, sizeof(text), "%.*s%s", (int)zone, value, rest);
+	else
+		(void)snprintf(text, sizeof(text), "%s", value);
+	return endpoint_parse(text, &reader->peer.endpoint) < 0 ? -EPROTO : 0;
+}
+
+static int take_allowed(struct wg_reader *reader, const char *value)
+{
+	struct prefix prefix;
+
+	if (prefix_parse(value, &prefix) < 0)
+		return -EPROTO;
+	wg_reader_allowed(reader, &prefix);
+	return 0;
+}
+
+static int take_device_line(struct wg_reader *reader, const char *key, const char *value)
+{
+	uint64_t port = 0;
+	int r = 0;
+
+	if (strcmp(key, "private_key") == 0)
+		return take_private_key(reader, value);
+	if (strcmp(key, "listen_port") == 0)
+		r = number(value, UINT16_MAX, &port);
+	if (port)
+		reader->device.listen_port = (uint16_t)port;
+	return r;
+}
+
+/* Keys that are not known, and those that are and must not leave (preshared_key), are passed over. */
+static int take_line(const char *key, const char *value, void *arg)
+{
+	struct wg_reader *reader = arg;
+	struct wg_peer_state *peer = &reader->peer;
+	uint64_t seconds;
+	int r;
+
+	if (strcmp(key, "public_key") == 0)
+		return take_public_key(reader, value);
+	if (!reader->peer_begun)
+		return take_device_line(reader, key, value);
+	if (strcmp(key, "allowed_ip") == 0)
+		return take_allowed(reader, value);
+	if (strcmp(key, "endpoint") == 0)
+		return take_endpoint(reader, value);
+	if (strcmp(key, "last_handshake_time_sec") == 0)
+		return number(value, INT64_MAX, &peer->handshake);
+	if (strcmp(key, "rx_bytes") == 0)
+		return number(value, UINT64_MAX, &peer->rx_bytes);
+	if (strcmp(key, "tx_bytes") == 0)
+		return number(value, UINT64_MAX, &peer->tx_bytes);
+	if (strcmp(key, "persistent_keepalive_interval") != 0)
+		return 0;
+	r = number(value, UINT16_MAX, &seconds);
+	if (r == 0)
+		peer->keepalive = (uint16_t)seconds;
+	return r;
+}
+
+static int uapi_dump(struct wg *wg, wg_dump_fn *each, void *arg)
+{
+	struct wg_reader reader = { .each = each, .arg = arg };
+	struct uapi *uapi = uapi_of(wg);
+	int r;
+
+	if (wg->changing)
+		return -EBUSY; /* the buffer holds what was put */
+	write_line(uapi, "get", "1");
+	uapi->operation[uapi->n++] = '\n';
+	r = operate(uapi, take_line, &reader);
+	return r < 0 ? r : wg_reader_end(&reader);
+}
+
+static void uapi_close(struct wg *wg)
+{
+	struct uapi *uapi = uapi_of(wg);
+
+	close_fd(uapi->fd);
+	close_fd(wg->lifeline);
+	uapi_drop(wg);
+	free(uapi);
+}
+
+static const struct wg_ops uapi_ops = {
+	.device = uapi_device,
+	.peer = uapi_peer,
+	.flush = uapi_flush,
+	.drop = uapi_drop,
+	.dump = uapi_dump,
+	.close = uapi_close,
+};
+
+int wg_uapi_open(const char *name, struct wg **wg)
+{
+	_cleanup_close_ int lifeline = dial(name), fd = -1;
+	struct uapi *uapi;
+
+	if (lifeline < 0)
+		return lifeline;
+	fd = dial(name);
+	if (fd < 0)
+		return fd;
+	uapi = calloc(1, sizeof(*uapi));
+	if (!uapi)
+		return -ENOMEM;
+	uapi->wg.ops = &uapi_ops;
+	strncpy(uapi->wg.name, name, sizeof(uapi->wg.name) - 1);
+	uapi->wg.lifeline = TAKE_FD(lifeline);
+	uapi->fd = TAKE_FD(fd);
+	*wg = &uapi->wg;
+	return 0;
+}
