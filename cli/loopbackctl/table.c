@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/loopbackctl/table.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#include "cli/common/columns.h"
 
 #define CELL_BYTES_MAX 2048
 
@@ -108,65 +109,21 @@ static void cell_number(struct cell *cell, const json_t *value, enum shape shape
 	}
 }
 
-/* What a person reads for a value; owned by the caller, NULL when memory is out. Absent things are a dash. */
-static char *cell_of(const json_t *object, const struct column *column)
+/* What a person reads for a value; empty if it is absent. */
+static void cell_of(const json_t *object, const struct column *column, struct cell *cell)
 {
 	const json_t *value = reach(object, column->key);
-	struct cell cell = { .n = 0 };
-	char clean[CELL_BYTES_MAX];
 
-	cell.text[0] = '\0';
+	cell->n = 0;
+	cell->text[0] = '\0';
 	if (json_is_array(value))
-		cell_array(&cell, value, column->shape);
+		cell_array(cell, value, column->shape);
 	else if (json_is_string(value))
-		cell_add(&cell, json_string_value(value));
+		cell_add(cell, json_string_value(value));
 	else if (json_is_integer(value))
-		cell_number(&cell, value, column->shape);
+		cell_number(cell, value, column->shape);
 	else if (json_is_boolean(value))
-		cell_add(&cell, json_is_true(value) ? "yes" : "no");
-	return strdup(cell.n > 0 ? cli_clean(clean, sizeof(clean), cell.text, cell.n) : "-");
-}
-
-/* Columns on a terminal: characters, not bytes. */
-static size_t width_of(const char *text)
-{
-	size_t width = 0;
-
-	for (; *text; text++)
-		width += ((unsigned char)*text & 0xc0) != 0x80;
-	return width;
-}
-
-static void print_row(const char *const *cells, const size_t *widths, size_t count)
-{
-	for (size_t c = 0; c < count; c++) {
-		/* the last column is not padded, so that lines end where their text ends */
-		int pad = c + 1 < count ? (int)(widths[c] - width_of(cells[c]) + 2) : 0;
-
-		(void)printf("%s%*s", cells[c], pad, "");
-	}
-	(void)fputc('\n', stdout);
-}
-
-#define COLUMNS_MAX 16
-
-static void print_table(char **cells, size_t rows, const struct column *columns, size_t count)
-{
-	const char *titles[COLUMNS_MAX];
-	size_t widths[COLUMNS_MAX];
-
-	for (size_t c = 0; c < count; c++) {
-		titles[c] = columns[c].title;
-		widths[c] = width_of(titles[c]);
-		for (size_t r = 0; r < rows; r++) {
-			size_t width = width_of(cells[r * count + c]);
-
-			widths[c] = width > widths[c] ? width : widths[c];
-		}
-	}
-	print_row(titles, widths, count);
-	for (size_t r = 0; r < rows; r++)
-		print_row((const char *const *)cells + r * count, widths, count);
+		cell_add(cell, json_is_true(value) ? "yes" : "no");
 }
 
 int print_json(struct cli *cli, const json_t *value)
@@ -178,27 +135,28 @@ int print_json(struct cli *cli, const json_t *value)
 
 int print_list(struct cli *cli, const json_t *items, const struct column *columns, size_t count, const char *none)
 {
-	size_t rows = json_array_size(items);
-	bool whole = true;
-	char **cells;
+	const char *titles[COLUMNS_MAX];
+	_cleanup_columns_ struct columns table = { .titles = titles, .count = count };
+	const json_t *item;
+	size_t i;
 
 	if (cli->voice.json)
 		return print_json(cli, items);
-	if (rows == 0) {
+	if (json_array_size(items) == 0) {
 		cli_note(&cli->voice, "%s", none);
 		return CLI_OK;
 	}
-	cells = calloc(rows * count, sizeof(*cells));
-	for (size_t i = 0; cells && i < rows * count; i++) {
-		cells[i] = cell_of(json_array_get(items, i / count), &columns[i % count]);
-		whole = whole && cells[i];
+	for (size_t c = 0; c < count; c++)
+		titles[c] = columns[c].title;
+	json_array_foreach(items, i, item) {
+		for (size_t c = 0; c < count; c++) {
+			struct cell cell;
+
+			cell_of(item, &columns[c], &cell);
+			columns_cell(&table, "%s", cell.text);
+		}
 	}
-	if (cells && whole)
-		print_table(cells, rows, columns, count);
-	for (size_t i = 0; cells && i < rows * count; i++)
-		free(cells[i]);
-	free(cells);
-	return cells && whole ? CLI_OK : cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
+	return columns_print(&table) == 0 ? CLI_OK : cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
 }
 
 int print_object(struct cli *cli, const json_t *object, const struct column *columns, size_t count)
@@ -210,11 +168,12 @@ int print_object(struct cli *cli, const json_t *object, const struct column *col
 	for (size_t c = 0; c < count; c++)
 		width = strlen(columns[c].title) > width ? strlen(columns[c].title) : width;
 	for (size_t c = 0; c < count; c++) {
-		_cleanup_free_ char *text = cell_of(object, &columns[c]);
+		struct cell cell;
+		char clean[CELL_BYTES_MAX];
 
-		if (!text)
-			return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
-		(void)printf("%-*s  %s\n", (int)width + 1, columns[c].title, text);
+		cell_of(object, &columns[c], &cell);
+		(void)printf("%-*s  %s\n", (int)width + 1, columns[c].title,
+			     cell.n > 0 ? cli_clean(clean, sizeof(clean), cell.text, cell.n) : "-");
 	}
 	return CLI_OK;
 }

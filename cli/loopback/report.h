@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The status of a host, for people and for programs.
+ */
+#pragma once
+
+#include "cli/loopback/host.h"
+#include "cli/loopback/meshview.h"
+
+/* What fetchd says of itself. */
+struct link_report {
+	bool asked;    /* this user may ask */
+	bool answered; /* and it did */
+	bool enrolled, online;
+	char url[1025], last_error[1025];
+	uint64_t last_answer;             /* Unix ms; 0: none yet */
+	uint64_t skew_ahead, skew_behind; /* seconds that this host's clock is ahead or behind */
+};
+
+/* How the peers of a view are, by their last handshake. */
+struct peer_tally {
+	uint64_t all, fresh, old, never;
+	uint64_t rx_bytes, tx_bytes;
+};
+
+/* WireGuard rejects a session after 180 s (REJECT_AFTER_TIME): a handshake within it is a tunnel that works or is idle by choice. */
+#define HANDSHAKE_FRESH_S 180
+
+/**
+ * Print it. Both read the view's peers to their end.
+ * @param counted the view holds the peers, so their handshakes can be counted
+ * @param peers list them one by one
+ * @return CLI_OK, or what the program ends with (reported)
+ */
+_must_check_ int report_text(struct cli *cli, struct mesh_view *view, const struct link_report *link, bool counted, bool peers);
+_must_check_ int report_json(struct cli *cli, struct mesh_view *view, const struct link_report *link, bool counted, bool peers);
+
+/** Count a peer in. @param now Unix seconds */
+void peer_tally_add(struct peer_tally *tally, const struct mesh_peer *peer, uint64_t now);
+/** A view that ends in the middle of its peers. @return CLI_UNREACHABLE, reported */
+int report_broken(struct cli *cli);

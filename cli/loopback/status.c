@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* loopback status: netd's view, and for root how fetchd stands with the control plane. */
+#include "cli/loopback/status.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "cli/loopback/meshview.h"
+#include "cli/loopback/report.h"
+#include "libipc/memfd.h"
+
+#define VIEW_TIMEOUT_MS 20000 /* a dump of a large mesh takes a second */
+#define LINK_TIMEOUT_MS 5000
+
+/* Above so many peers their handshakes are only read when asked for: a dump costs netd more than any change does. */
+#define PEERS_UNASKED_MAX 1000
+
+static int take_view(struct cli *cli, const struct message *answer, struct mesh_view *view)
+{
+	_cleanup_close_ int fd = answer->fds[0];
+	uint8_t *bytes = NULL;
+	size_t n = 0;
+	int r = memfd_read(fd, VIEW_BYTES_MAX, &bytes, &n);
+
+	if (r < 0)
+		return cli_fail(&cli->voice, CLI_UNREACHABLE, "protocol", "cannot read netd's view: %s", strerror(-r));
+	r = mesh_view_decode(view, bytes, n);
+	if (r < 0)
+		return cli_fail(&cli->voice, CLI_UNREACHABLE, "protocol", "netd's view is not one that this loopback reads (%s); are loopback and "
+				"netd of one version?", strerror(-r));
+	return CLI_OK;
+}
+
+static int get_view(struct cli *cli, bool peers, struct mesh_view *view)
+{
+	_cleanup_close_ int fd = -1;
+	struct msg_view_get body = { .peers = peers };
+	struct message answer;
+	int r = daemon_dial(cli, &netd_view, &fd);
+
+	if (!r)
+		r = daemon_call(cli, &netd_view, fd, MSG_view_get, &body, VIEW_TIMEOUT_MS, &answer);
+	return r ? r : take_view(cli, &answer, view);
+}
+
+bool netd_state_is(struct cli *cli, const char *state)
+{
+	_cleanup_mesh_view_ struct mesh_view view = { .bytes = NULL };
+	_cleanup_close_ int fd = daemon_dial_quietly(cli, &netd_view);
+	struct msg_view_get body = { .peers = false };
+	struct message answer;
+	uint8_t *bytes = NULL;
+	size_t n = 0;
+	int r;
+
+	if (fd < 0 || channel_call(fd, netd_view.self, netd_view.peer, MSG_view_get, &body, NULL, VIEW_TIMEOUT_MS, cli->frame, &answer) < 0)
+		return false;
+	r = memfd_read(answer.fds[0], VIEW_BYTES_MAX, &bytes, &n);
+	(void)close_fd(answer.fds[0]);
+	return r == 0 && mesh_view_decode(&view, bytes, n) == 0 && strcmp(view.state, state) == 0;
+}
+
+/* How fetchd stands. Only root may ask, so others are not told and nothing is said about that. */
+static void get_link(struct cli *cli, struct link_report *link)
+{
+	_cleanup_close_ int fd = daemon_dial_quietly(cli, &fetchd_admin);
+	struct msg_link_get body = { .unused_ = { 0 } };
+	struct message answer;
+	const struct msg_link *got;
+
+	link->asked = fd != -EACCES && fd != -EPERM;
+	if (fd < 0 || channel_call(fd, fetchd_admin.self, fetchd_admin.peer, MSG_link_get, &body, NULL, LINK_TIMEOUT_MS, cli->frame, &answer) < 0)
+		return;
+	got = &answer.body.link;
+	link->answered = true;
+	link->enrolled = got->enrolled;
+	link->online = got->online;
+	link->last_answer = got->last_answer;
+	link->skew_ahead = got->clock_skew_ahead;
+	link->skew_behind = got->clock_skew_behind;
+	(void)text_copy(link->url, sizeof(link->url), got->url);
+	(void)text_copy(link->last_error, sizeof(link->last_error), got->last_error);
+}
+
+static uint64_t peers_expected(const struct mesh_view *view)
+{
+	uint64_t peers = 0;
+
+	for (unsigned i = 0; i < view->network_count; i++)
+		peers += view->networks[i].peers;
+	return peers;
+}
+
+int loopback_status(struct cli *cli, const struct cli_args *args)
+{
+	_cleanup_mesh_view_ struct mesh_view view = { .bytes = NULL };
+	struct link_report link = { .asked = false };
+	bool list_peers = cli_has(args, "peers");
+	bool counted;
+	int r = get_view(cli, list_peers, &view);
+
+	if (r)
+		return r;
+	counted = list_peers;
+	if (!list_peers && peers_expected(&view) <= PEERS_UNASKED_MAX) {
+		r = get_view(cli, true, &view);
+		counted = true;
+	}
+	if (r)
+		return r;
+	get_link(cli, &link);
+	r = cli->voice.json ? report_json(cli, &view, &link, counted, list_peers) : report_text(cli, &view, &link, counted, list_peers);
+	if (r)
+		return r;
+	return strcmp(view.state, "running") == 0 ? CLI_OK : CLI_REFUSED;
+}
