@@ -191,15 +191,11 @@ static int unpin(struct cli *cli, bool forget_keys)
  * @param text receives its last words
  * @return CLI_OK done and well; CLI_REFUSED done and not (text says why, nothing was reported); CLI_UNREACHABLE (reported)
  */
-static int ask_fetchd(struct cli *cli, enum message_number number, const void *body, char text[static 1025])
+static int ask_fetchd(struct cli *cli, int fd, enum message_number number, const void *body, char text[static 1025])
 {
-	_cleanup_close_ int fd = -1;
 	struct message answer;
-	int r = daemon_dial(cli, &fetchd_admin, &fd);
+	int r = daemon_call(cli, &fetchd_admin, fd, number, body, FETCHD_TIMEOUT_MS, &answer);
 
-	if (r)
-		return CLI_UNREACHABLE;
-	r = daemon_call(cli, &fetchd_admin, fd, number, body, FETCHD_TIMEOUT_MS, &answer);
 	while (!r) {
 		(void)text_copy(text, 1025, answer.body.enroll_state.text);
 		if (answer.body.enroll_state.done)
@@ -210,7 +206,7 @@ static int ask_fetchd(struct cli *cli, enum message_number number, const void *b
 	return r;
 }
 
-static int enrol_at_fetchd(struct cli *cli, const struct enrolment *enrolment, char text[static 1025])
+static int enrol_at_fetchd(struct cli *cli, int fd, const struct enrolment *enrolment, char text[static 1025])
 {
 	struct msg_enroll body = {
 		.url = text_view(enrolment->url),
@@ -219,17 +215,23 @@ static int enrol_at_fetchd(struct cli *cli, const struct enrolment *enrolment, c
 		.host_name = text_view(enrolment->name),
 	};
 
-	return ask_fetchd(cli, MSG_enroll, &body, text);
+	return ask_fetchd(cli, fd, MSG_enroll, &body, text);
 }
 
-/* It did not work. A root that this command pinned goes again, so that a mistaken token leaves this host as it was. */
+/* It did not work. A root that this command pinned goes again, so that a mistaken token leaves this host as it was. Not so if the control
+ * plane took this host in and only the first configuration failed: that goes on by itself. */
 static int enrolment_failed(struct cli *cli, const struct enrolment *enrolment, const char *text)
 {
-	bool unpinned = enrolment->pinned_here && unpin(cli, false) == CLI_OK;
+	struct link_report link = { .asked = false };
+	bool unpinned;
 
-	return cli_fail(&cli->voice, CLI_REFUSED, "enroll", "this host is not enrolled at %s: %s%s%s", enrolment->url, text,
-			unpinned ? ". The root key that came with the token is forgotten again, so that another token can be tried" : "",
-			!unpinned ? ". The root key stays pinned; 'loopback leave' forgets it" : "");
+	fetchd_link(cli, &link);
+	if (link.answered && link.enrolled)
+		return cli_fail(&cli->voice, CLI_REFUSED, "enrolled", "%s", text);
+	unpinned = enrolment->pinned_here && unpin(cli, false) == CLI_OK;
+	return cli_fail(&cli->voice, CLI_REFUSED, "enroll", "this host is not enrolled at %s: %s. %s", enrolment->url, text,
+			unpinned ? "The root key that came with the token is forgotten again, so another token can be tried" :
+				   "The root key stays pinned, as it was before; 'loopback leave' forgets it");
 }
 
 static int tell_enrolled(struct cli *cli, const struct enrolment *enrolment)
@@ -254,14 +256,18 @@ static int tell_enrolled(struct cli *cli, const struct enrolment *enrolment)
 int loopback_enroll(struct cli *cli, const struct cli_args *args)
 {
 	CLEANUP(enrolment_wipe) struct enrolment enrolment = { .pinned_here = false };
+	_cleanup_close_ int fetchd = -1;
 	char text[1025] = "";
 	int r = prepare(cli, args, &enrolment);
 
+	/* both daemons must be there before anything changes */
+	if (!r)
+		r = daemon_dial(cli, &fetchd_admin, &fetchd);
 	if (!r)
 		r = pin(cli, &enrolment);
 	if (r)
 		return r;
-	r = enrol_at_fetchd(cli, &enrolment, text);
+	r = enrol_at_fetchd(cli, fetchd, &enrolment, text);
 	if (r == CLI_REFUSED)
 		return enrolment_failed(cli, &enrolment, text);
 	return r ? r : tell_enrolled(cli, &enrolment);
@@ -269,21 +275,41 @@ int loopback_enroll(struct cli *cli, const struct cli_args *args)
 
 /* -- Leaving. ----------------------------------------------------------------------------------------------------------------- */
 
+/* Tell the control plane, through fetchd. With force this host leaves whatever comes of it. */
+static int leave_at_fetchd(struct cli *cli, bool force)
+{
+	_cleanup_close_ int fd = -1;
+	struct msg_leave body = { .force = force };
+	char text[1025] = "";
+	int r;
+
+	if (force) {
+		fd = daemon_dial_quietly(cli, &fetchd_admin);
+		if (fd < 0) {
+			cli_note(&cli->voice, "fetchd does not run, so the control plane is not told: an operator should retire this host there.");
+			return CLI_OK;
+		}
+	} else {
+		r = daemon_dial(cli, &fetchd_admin, &fd);
+		if (r)
+			return r;
+	}
+	r = ask_fetchd(cli, fd, MSG_leave, &body, text);
+	if (r == CLI_REFUSED && !force)
+		return cli_fail(&cli->voice, CLI_REFUSED, "leave", "this host has not left: %s", text);
+	if (text[0])
+		cli_note(&cli->voice, "%s", text);
+	return force ? CLI_OK : r;
+}
+
 int loopback_leave(struct cli *cli, const struct cli_args *args)
 {
-	bool force = cli_has(args, "force"), forget_keys = cli_has(args, "forget-keys");
-	struct msg_leave body = { .force = force };
+	bool forget_keys = cli_has(args, "forget-keys");
 	struct emit emit = emit_to(stdout);
-	char text[1025] = "";
-	int r = ask_fetchd(cli, MSG_leave, &body, text);
+	int r = leave_at_fetchd(cli, cli_has(args, "force"));
 
-	if (r == CLI_REFUSED && !force)
-		return cli_fail(&cli->voice, CLI_REFUSED, "leave", "the control plane was not told, so this host has not left: %s. With --force it "
-				"leaves all the same, and an operator retires it there", text);
-	if (r == CLI_UNREACHABLE && !force)
-		return r;
 	if (r)
-		cli_note(&cli->voice, "The control plane was not told (%s); an operator should retire this host.", text[0] ? text : "fetchd does not run");
+		return r;
 	r = unpin(cli, forget_keys);
 	if (r)
 		return r;

@@ -60,8 +60,7 @@ bool netd_state_is(struct cli *cli, const char *state)
 	return r == 0 && mesh_view_decode(&view, bytes, n) == 0 && strcmp(view.state, state) == 0;
 }
 
-/* How fetchd stands. Only root may ask, so others are not told and nothing is said about that. */
-static void get_link(struct cli *cli, struct link_report *link)
+void fetchd_link(struct cli *cli, struct link_report *link)
 {
 	_cleanup_close_ int fd = daemon_dial_quietly(cli, &fetchd_admin);
 	struct msg_link_get body = { .unused_ = { 0 } };
@@ -108,7 +107,7 @@ int loopback_status(struct cli *cli, const struct cli_args *args)
 	}
 	if (r)
 		return r;
-	get_link(cli, &link);
+	fetchd_link(cli, &link);
 	r = cli->voice.json ? report_json(cli, &view, &link, counted, list_peers) : report_text(cli, &view, &link, counted, list_peers);
 	if (r)
 		return r;

@@ -18,7 +18,6 @@ static const struct cli_option set_options[] = {
 	{ .name = "ca", .value = "FILE", .help = "PEM of the only CA to believe; else the system's" },
 	{ .name = "credential-file", .value = "FILE", .help = "holds ID.SECRET in one line; mode 0600" },
 	{ .name = "root-pub", .value = "FILE", .help = "your copy of the root public key; tokens carry it" },
-	{ .name = "plain-http", .help = "allow http:// to another machine" },
 	END,
 };
 

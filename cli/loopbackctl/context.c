@@ -165,7 +165,7 @@ int root_public_read(const struct cli_voice *voice, const char *path, uint8_t ro
 /* -- Commands. ---------------------------------------------------------------------------------------------------------------- */
 
 /* A credential in clear over a network would be anybody's; a local control plane (or a proxy beside it) needs no TLS. */
-static int check_url(const struct cli_voice *voice, const char *url, bool plain_allowed)
+static int check_url(const struct cli_voice *voice, const char *url)
 {
 	static const char *const local[] = { "127.0.0.1", "localhost", "[::1]" };
 	size_t n;
@@ -179,10 +179,7 @@ static int check_url(const struct cli_voice *voice, const char *url, bool plain_
 		if (strncmp(url + 7, local[i], n) == 0 && (url[7 + n] == ':' || url[7 + n] == '/' || !url[7 + n]))
 			return CLI_OK;
 	}
-	if (plain_allowed)
-		return CLI_OK;
-	return cli_fail(voice, CLI_REFUSED, "plain-http", "%s would carry the credential in clear: use https://, or --plain-http if that "
-			"network is only yours", url);
+	return cli_fail(voice, CLI_USAGE, "usage", "--url %s would carry the credential in clear over a network: use https://", url);
 }
 
 /* Paths are kept absolute: a context works from every folder. */
@@ -231,7 +228,7 @@ static int fill_entry(const struct cli_voice *voice, json_t *entry, const struct
 		if (n >= sizeof(trimmed))
 			return cli_fail(voice, CLI_USAGE, "usage", "--url is longer than %zu bytes", sizeof(trimmed) - 1);
 		(void)snprintf(trimmed, sizeof(trimmed), "%.*s", (int)n, url);
-		r = check_url(voice, trimmed, cli_has(args, "plain-http"));
+		r = check_url(voice, trimmed);
 		if (r)
 			return r;
 		if (json_object_set_new(entry, "url", json_string(trimmed)) < 0)

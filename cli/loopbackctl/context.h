@@ -4,7 +4,7 @@
  *
  * The file names where the credential lies and holds the root's public key; it contains no secret. It is 0600 all the same.
  *
- *   {"current": NAME or null, "contexts": {NAME: {"url", "ca", "credential_file", "root_public", "plain_http"}}}
+ *   {"current": NAME or null, "contexts": {NAME: {"url", "ca", "credential_file", "root_public"}}}
  */
 #pragma once
 
