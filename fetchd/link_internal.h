@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What link.c and link_error.c share. */
+#pragma once
+
+#include <curl/curl.h>
+
+#include "fetchd/link.h"
+#include "fetchd/state.h"
+
+struct transfer {
+	struct link *link;
+	CURL *easy; /* kept for the next request: with it live its TLS sessions */
+	bool busy, again; /* again: signed anew after the clock was corrected, once */
+	struct transfer **owner;
+	link_done_fn *done;
+	void *arg;
+	struct loop_timer *silence;
+
+	/* The request. */
+	char url[URL_BYTES_MAX + 1], path[64];
+	enum link_proof proof;
+	struct id host;
+	uint8_t *body;
+	size_t body_n;
+	unsigned patience_s;
+	struct curl_slist *headers;
+
+	/* What has come of the answer. */
+	size_t answer_max, header_bytes, n, room;
+	uint8_t *answer;
+	int failure; /* why we broke it off; 0: we did not */
+	char curl_text[CURL_ERROR_SIZE];
+};
+
+struct link {
+	struct loop *loop;
+	CURLM *multi;
+	struct loop_timer *timer;
+	const uint8_t *secret;
+	int64_t ahead_s;
+	struct transfer transfers[LINK_REQUESTS_MAX];
+};
+
+/** @return 0 if an answer came; what its absence is as a negative errno */
+int link_error_of(const struct transfer *transfer, CURLcode code);
+/** Say for a person why no answer came, and what to look at. */
+void link_describe_failure(const struct transfer *transfer, CURLcode code, int error, char *out, size_t room);
+/** Take the reason out of an answer other than 200; make one up if the server gave none. */
+void link_describe_status(const struct transfer *transfer, struct link_answer *answer);
