@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <linux/netlink.h>
 #include <sodium.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -140,31 +139,10 @@ void netlink_nested(const struct nlattr *nest, const struct nlattr **slots, size
 		(void)mnl_attr_parse_nested(nest, tabulate, &table);
 }
 
-const void *netlink_exact(const struct nlattr *attr, size_t bytes)
+bool netlink_copy(const struct nlattr *attr, void *to, size_t bytes)
 {
-	return attr && mnl_attr_get_payload_len(attr) == bytes ? mnl_attr_get_payload(attr) : NULL;
-}
-
-uint64_t netlink_uint(const struct nlattr *attr, size_t bytes)
-{
-	const void *payload = netlink_exact(attr, bytes);
-	uint64_t u64;
-	uint32_t u32;
-	uint16_t u16;
-
-	if (!payload)
-		return 0;
-	switch (bytes) {
-	case sizeof(u64):
-		memcpy(&u64, payload, sizeof(u64));
-		return u64;
-	case sizeof(u32):
-		memcpy(&u32, payload, sizeof(u32));
-		return u32;
-	case sizeof(u16):
-		memcpy(&u16, payload, sizeof(u16));
-		return u16;
-	default:
-		return *(const uint8_t *)payload;
-	}
+	if (!attr || mnl_attr_get_payload_len(attr) != bytes)
+		return false;
+	memcpy(to, mnl_attr_get_payload(attr), bytes);
+	return true;
 }

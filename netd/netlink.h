@@ -5,7 +5,7 @@
 #pragma once
 
 #include <libmnl/libmnl.h>
-#include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "libipc/cleanup.h"
@@ -30,10 +30,10 @@ DEFINE_CLEANUP(struct netlink *, netlink_close)
 /**
  * Send one request and read its answers to the end.
  *
- * @param request sequence number and port are filled in; flags should hold NLM_F_ACK or NLM_F_DUMP, else nothing ends the answers
- * @param each may be NULL if no answer is expected
- * @return 0; each's nonzero return; the kernel's error; -EINTR the dump was interrupted (NLM_F_DUMP_INTR) and may be inconsistent;
- *         -ETIMEDOUT
+ * @param request sequence number and port are filled in; flags must hold NLM_F_ACK or NLM_F_DUMP, else nothing ends the answers
+ * @param each may be NULL if no answer but the acknowledgement is expected
+ * @return 0; each's nonzero return; the kernel's error; -ETIMEDOUT; -EINTR the dump was interrupted (NLM_F_DUMP_INTR) and may be
+ *         inconsistent: ask again
  */
 _must_check_ int netlink_request(struct netlink *netlink, struct nlmsghdr *request, netlink_fn *each, void *arg);
 
@@ -41,7 +41,5 @@ _must_check_ int netlink_request(struct netlink *netlink, struct nlmsghdr *reque
 void netlink_attributes(const struct nlmsghdr *message, size_t header_bytes, const struct nlattr **table, size_t count);
 void netlink_nested(const struct nlattr *nest, const struct nlattr **table, size_t count);
 
-/** An attribute's value; 0 if it is NULL or of another length. */
-uint64_t netlink_uint(const struct nlattr *attr, size_t bytes);
-/** Its payload if it is exactly so long, else NULL. */
-const void *netlink_exact(const struct nlattr *attr, size_t bytes);
+/** Copy an attribute's payload if there is one of exactly so many bytes. @return was there? */
+bool netlink_copy(const struct nlattr *attr, void *to, size_t bytes);

@@ -10,7 +10,7 @@
 
 #include "netd/netlink.h"
 
-#define REQUEST_BYTES 512 /* the longest, a route with two IPv6 addresses, takes about 80 */
+#define REQUEST_BYTES 256 /* the longest, a route with two IPv6 addresses, takes about 80 */
 
 struct rtnl {
 	struct netlink *netlink;
@@ -21,22 +21,17 @@ struct rtnl {
 int rtnl_open(struct rtnl **rtnl)
 {
 	_cleanup_(rtnl_close) struct rtnl *n = calloc(1, sizeof(*n));
-	int r;
+	int r = n ? netlink_open(NETLINK_ROUTE, &n->netlink) : -ENOMEM;
 
-	if (!n)
-		return -ENOMEM;
-	r = netlink_open(NETLINK_ROUTE, &n->netlink);
-	if (r < 0)
-		return r;
-	*rtnl = TAKE_PTR(n);
-	return 0;
+	if (r == 0)
+		*rtnl = TAKE_PTR(n);
+	return r;
 }
 
 void rtnl_close(struct rtnl *rtnl)
 {
-	if (!rtnl)
-		return;
-	netlink_close(rtnl->netlink);
+	if (rtnl)
+		netlink_close(rtnl->netlink);
 	free(rtnl);
 }
 
@@ -45,13 +40,13 @@ uint64_t rtnl_sets(const struct rtnl *rtnl)
 	return rtnl->sets;
 }
 
-static struct nlmsghdr *request_new(struct rtnl *rtnl, uint16_t type, uint16_t flags, size_t header_bytes, void *header)
+static struct nlmsghdr *request_new(struct rtnl *rtnl, uint16_t type, int flags, const void *header, size_t header_bytes)
 {
 	struct nlmsghdr *request = mnl_nlmsg_put_header(rtnl->request);
 
 	request->nlmsg_type = type;
-	request->nlmsg_flags = NLM_F_REQUEST | flags;
-	*(void **)header = mnl_nlmsg_put_extra_header(request, header_bytes);
+	request->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
+	memcpy(mnl_nlmsg_put_extra_header(request, header_bytes), header, header_bytes);
 	return request;
 }
 
@@ -61,9 +56,8 @@ static int set(struct rtnl *rtnl, struct nlmsghdr *request)
 	return netlink_request(rtnl->netlink, request, NULL, NULL);
 }
 
-/* One walk over what the kernel has: parse one message into item, or return 0 to pass it over. */
+/* Who is to be told of what a message says. */
 struct walk {
-	int (*message)(const struct nlmsghdr *message, const struct walk *walk);
 	union {
 		int (*link)(const struct rtnl_link *, void *);
 		int (*address)(const struct rtnl_address *, void *);
@@ -72,22 +66,13 @@ struct walk {
 	void *arg;
 };
 
-static int walk_message(const struct nlmsghdr *message, void *arg)
+static int walk_all(struct rtnl *rtnl, uint16_t type, netlink_fn *read, struct walk walk)
 {
-	const struct walk *walk = arg;
-
-	return walk->message(message, walk);
-}
-
-static int walk(struct rtnl *rtnl, uint16_t type, size_t header_bytes, const struct walk *with)
-{
-	struct nlmsghdr *request;
-	void *header;
+	const struct rtgenmsg header = { .rtgen_family = AF_UNSPEC };
 	int r;
 
 	for (unsigned i = 0; i < NETLINK_RESTARTS_MAX; i++) {
-		request = request_new(rtnl, type, NLM_F_DUMP, header_bytes, &header);
-		r = netlink_request(rtnl->netlink, request, walk_message, (void *)with);
+		r = netlink_request(rtnl->netlink, request_new(rtnl, type, NLM_F_DUMP, &header, sizeof(header)), read, &walk);
 		if (r != -EINTR)
 			return r;
 	}
@@ -99,71 +84,54 @@ static uint8_t af_of(uint8_t family)
 	return family == 4 ? AF_INET : AF_INET6;
 }
 
-static size_t address_bytes(uint8_t family)
+static uint8_t family_of(uint8_t af)
 {
-	return family == 4 ? 4 : 16;
+	return af == AF_INET ? 4 : af == AF_INET6 ? 6 : 0;
 }
 
 static void put_address(struct nlmsghdr *request, uint16_t type, const struct prefix *prefix)
 {
-	mnl_attr_put(request, type, address_bytes(prefix->family), prefix->b);
+	mnl_attr_put(request, type, family_bits(prefix->family) / 8, prefix->b);
 }
 
-/* An attribute's address, with the length and family that its message's header gave. */
-static bool get_address(const struct nlattr *attr, uint8_t af, uint8_t length, struct prefix *prefix)
+static uint32_t u32_of(const struct nlattr *attr, uint32_t otherwise)
 {
-	uint8_t family = af == AF_INET ? 4 : 6;
-	const void *bytes = netlink_exact(attr, address_bytes(family));
-
-	if (!bytes)
-		return false;
-	*prefix = (struct prefix){ .family = family, .length = length };
-	memcpy(prefix->b, bytes, address_bytes(family));
-	return true;
+	return attr ? mnl_attr_get_u32(attr) : otherwise;
 }
 
-static void get_name(const struct nlattr *attr, char name[static IFNAMSIZ])
+static void name_of(const struct nlattr *attr, char name[static IFNAMSIZ])
 {
-	size_t n = attr ? strnlen(mnl_attr_get_payload(attr), mnl_attr_get_payload_len(attr)) : 0;
-
-	if (n < IFNAMSIZ)
-		memcpy(name, mnl_attr_get_payload(attr), n);
-}
-
-static int get_int(const struct nlattr *attr)
-{
-	return (int)netlink_uint(attr, sizeof(uint32_t));
+	if (attr)
+		(void)snprintf(name, IFNAMSIZ, "%s", mnl_attr_get_str(attr));
 }
 
 /* -- links ------------------------------------------------------------------------------------------------------------------ */
 
-static int link_message(const struct nlmsghdr *message, const struct walk *walk)
+static int read_link(const struct nlmsghdr *message, void *arg)
 {
 	const struct ifinfomsg *header = mnl_nlmsg_get_payload(message);
-	struct rtnl_link link = { 0 };
 	const struct nlattr *attrs[IFLA_MAX + 1], *info[IFLA_INFO_MAX + 1];
+	const struct walk *walk = arg;
+	struct rtnl_link link = {
+		.index = header->ifi_index,
+		.up = header->ifi_flags & IFF_UP,
+		.loopback = header->ifi_flags & IFF_LOOPBACK,
+	};
 
-	if (message->nlmsg_type != RTM_NEWLINK || mnl_nlmsg_get_payload_len(message) < sizeof(*header))
-		return 0;
-	link.index = header->ifi_index;
-	link.up = header->ifi_flags & IFF_UP;
-	link.loopback = header->ifi_flags & IFF_LOOPBACK;
 	netlink_attributes(message, sizeof(*header), attrs, ARRAY_SIZE(attrs));
 	netlink_nested(attrs[IFLA_LINKINFO], info, ARRAY_SIZE(info));
-	get_name(attrs[IFLA_IFNAME], link.name);
-	get_name(info[IFLA_INFO_KIND], link.kind);
-	link.mtu = (uint32_t)get_int(attrs[IFLA_MTU]);
+	name_of(attrs[IFLA_IFNAME], link.name);
+	name_of(info[IFLA_INFO_KIND], link.kind);
+	link.mtu = u32_of(attrs[IFLA_MTU], 0);
 	return walk->each.link(&link, walk->arg);
 }
 
 int rtnl_link_each(struct rtnl *rtnl, int (*each)(const struct rtnl_link *, void *), void *arg)
 {
-	const struct walk with = { .message = link_message, .each.link = each, .arg = arg };
-
-	return walk(rtnl, RTM_GETLINK, sizeof(struct ifinfomsg), &with);
+	return walk_all(rtnl, RTM_GETLINK, read_link, (struct walk){ .each.link = each, .arg = arg });
 }
 
-static int link_copy(const struct rtnl_link *link, void *arg)
+static int copy_link(const struct rtnl_link *link, void *arg)
 {
 	*(struct rtnl_link *)arg = *link;
 	return 0;
@@ -171,32 +139,29 @@ static int link_copy(const struct rtnl_link *link, void *arg)
 
 int rtnl_link_get(struct rtnl *rtnl, const char *name, struct rtnl_link *link)
 {
+	const struct ifinfomsg header = { 0 };
+	struct nlmsghdr *request = request_new(rtnl, RTM_GETLINK, NLM_F_ACK, &header, sizeof(header));
 	struct rtnl_link found = { 0 };
-	const struct walk with = { .message = link_message, .each.link = link_copy, .arg = &found };
-	struct ifinfomsg *header;
-	struct nlmsghdr *request = request_new(rtnl, RTM_GETLINK, NLM_F_ACK, sizeof(*header), &header);
+	struct walk walk = { .each.link = copy_link, .arg = &found };
 	int r;
 
 	if (strlen(name) >= IFNAMSIZ)
 		return -ENODEV;
 	mnl_attr_put_strz(request, IFLA_IFNAME, name);
-	r = netlink_request(rtnl->netlink, request, walk_message, (void *)&with);
-	if (r < 0)
-		return r;
-	if (found.index == 0)
-		return -ENODEV;
-	*link = found;
-	return 0;
+	r = netlink_request(rtnl->netlink, request, read_link, &walk);
+	if (r == 0)
+		*link = found;
+	return r;
 }
 
 int rtnl_link_add_wireguard(struct rtnl *rtnl, const char *name)
 {
-	struct ifinfomsg *header;
+	const struct ifinfomsg header = { 0 };
 	struct nlmsghdr *request =
-		request_new(rtnl, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, sizeof(*header), &header);
+		request_new(rtnl, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &header, sizeof(header));
 	struct nlattr *info;
 
-	if (name[0] == '\0' || strlen(name) >= IFNAMSIZ)
+	if (strlen(name) >= IFNAMSIZ)
 		return -EINVAL;
 	mnl_attr_put_strz(request, IFLA_IFNAME, name);
 	info = mnl_attr_nest_start(request, IFLA_LINKINFO);
@@ -207,25 +172,16 @@ int rtnl_link_add_wireguard(struct rtnl *rtnl, const char *name)
 
 int rtnl_link_delete(struct rtnl *rtnl, int index)
 {
-	struct ifinfomsg *header;
-	struct nlmsghdr *request = request_new(rtnl, RTM_DELLINK, NLM_F_ACK, sizeof(*header), &header);
+	const struct ifinfomsg header = { .ifi_index = index };
 
-	if (index <= 0)
-		return -ENODEV;
-	header->ifi_index = index;
-	return set(rtnl, request);
+	return set(rtnl, request_new(rtnl, RTM_DELLINK, NLM_F_ACK, &header, sizeof(header)));
 }
 
 int rtnl_link_set(struct rtnl *rtnl, int index, uint32_t mtu, bool up)
 {
-	struct ifinfomsg *header;
-	struct nlmsghdr *request = request_new(rtnl, RTM_NEWLINK, NLM_F_ACK, sizeof(*header), &header);
+	const struct ifinfomsg header = { .ifi_index = index, .ifi_change = IFF_UP, .ifi_flags = up ? IFF_UP : 0 };
+	struct nlmsghdr *request = request_new(rtnl, RTM_NEWLINK, NLM_F_ACK, &header, sizeof(header));
 
-	if (index <= 0)
-		return -ENODEV;
-	header->ifi_index = index;
-	header->ifi_change = IFF_UP;
-	header->ifi_flags = up ? IFF_UP : 0;
 	if (mtu)
 		mnl_attr_put_u32(request, IFLA_MTU, mtu);
 	return set(rtnl, request);
@@ -234,61 +190,54 @@ int rtnl_link_set(struct rtnl *rtnl, int index, uint32_t mtu, bool up)
 /* -- addresses -------------------------------------------------------------------------------------------------------------- */
 
 /* IFA_F_TEMPORARY has the value of IPv4's IFA_F_SECONDARY, which is harmless. */
-static bool address_usable(uint8_t af, uint32_t flags)
+static bool is_usable(uint8_t af, uint32_t flags)
 {
 	if (af == AF_INET6 && (flags & IFA_F_TEMPORARY))
 		return false;
 	return !(flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_DEPRECATED));
 }
 
-static int address_message(const struct nlmsghdr *message, const struct walk *walk)
+static int read_address(const struct nlmsghdr *message, void *arg)
 {
 	const struct ifaddrmsg *header = mnl_nlmsg_get_payload(message);
-	struct rtnl_address address = { 0 };
 	const struct nlattr *attrs[IFA_MAX + 1];
+	const struct walk *walk = arg;
+	struct rtnl_address address = {
+		.index = (int)header->ifa_index,
+		.scope = header->ifa_scope,
+		.address = { .family = family_of(header->ifa_family), .length = header->ifa_prefixlen },
+	};
 
-	if (message->nlmsg_type != RTM_NEWADDR || mnl_nlmsg_get_payload_len(message) < sizeof(*header))
-		return 0;
-	if (header->ifa_family != AF_INET && header->ifa_family != AF_INET6)
-		return 0;
 	netlink_attributes(message, sizeof(*header), attrs, ARRAY_SIZE(attrs));
 	/* On a point-to-point link IFA_ADDRESS is the other end's and IFA_LOCAL ours; IPv6 mostly has IFA_ADDRESS alone. */
-	if (!get_address(attrs[IFA_LOCAL] ? attrs[IFA_LOCAL] : attrs[IFA_ADDRESS], header->ifa_family, header->ifa_prefixlen,
-			 &address.address))
+	if (address.address.family == 0 || !netlink_copy(attrs[IFA_LOCAL] ? attrs[IFA_LOCAL] : attrs[IFA_ADDRESS], address.address.b,
+							 family_bits(address.address.family) / 8))
 		return 0;
-	address.index = (int)header->ifa_index;
-	address.scope = header->ifa_scope;
-	address.ours = netlink_uint(attrs[IFA_PROTO], 1) == ROUTE_PROTOCOL;
-	address.usable = address_usable(header->ifa_family,
-					attrs[IFA_FLAGS] ? (uint32_t)get_int(attrs[IFA_FLAGS]) : header->ifa_flags);
+	address.ours = attrs[IFA_PROTO] && mnl_attr_get_u8(attrs[IFA_PROTO]) == ROUTE_PROTOCOL;
+	address.usable = is_usable(header->ifa_family, u32_of(attrs[IFA_FLAGS], header->ifa_flags));
 	return walk->each.address(&address, walk->arg);
 }
 
 int rtnl_address_each(struct rtnl *rtnl, int (*each)(const struct rtnl_address *, void *), void *arg)
 {
-	const struct walk with = { .message = address_message, .each.address = each, .arg = arg };
-
-	return walk(rtnl, RTM_GETADDR, sizeof(struct ifaddrmsg), &with);
+	return walk_all(rtnl, RTM_GETADDR, read_address, (struct walk){ .each.address = each, .arg = arg });
 }
 
-static int address_set(struct rtnl *rtnl, uint16_t type, uint16_t flags, int index, const struct prefix *address)
+static int address_set(struct rtnl *rtnl, uint16_t type, int flags, int index, const struct prefix *address)
 {
-	struct ifaddrmsg *header;
-	struct nlmsghdr *request = request_new(rtnl, type, NLM_F_ACK | flags, sizeof(*header), &header);
+	const struct ifaddrmsg header = {
+		.ifa_family = af_of(address->family),
+		.ifa_prefixlen = address->length,
+		.ifa_index = (uint32_t)index,
+	};
+	struct nlmsghdr *request = request_new(rtnl, type, NLM_F_ACK | flags, &header, sizeof(header));
 
-	if (index <= 0)
-		return -ENODEV;
 	if (!prefix_valid(address) || address->length != family_bits(address->family))
 		return -EINVAL;
-	header->ifa_family = af_of(address->family);
-	header->ifa_prefixlen = address->length;
-	header->ifa_index = (uint32_t)index;
 	put_address(request, IFA_LOCAL, address);
 	put_address(request, IFA_ADDRESS, address);
-	if (type == RTM_NEWADDR) {
-		mnl_attr_put_u32(request, IFA_FLAGS, IFA_F_NODAD | IFA_F_NOPREFIXROUTE);
-		mnl_attr_put_u8(request, IFA_PROTO, ROUTE_PROTOCOL);
-	}
+	mnl_attr_put_u32(request, IFA_FLAGS, IFA_F_NODAD | IFA_F_NOPREFIXROUTE);
+	mnl_attr_put_u8(request, IFA_PROTO, ROUTE_PROTOCOL);
 	return set(rtnl, request);
 }
 
@@ -304,25 +253,23 @@ int rtnl_address_delete(struct rtnl *rtnl, int index, const struct prefix *addre
 
 /* -- routes ----------------------------------------------------------------------------------------------------------------- */
 
-static int route_message(const struct nlmsghdr *message, const struct walk *walk)
+static int read_route(const struct nlmsghdr *message, void *arg)
 {
 	const struct rtmsg *header = mnl_nlmsg_get_payload(message);
-	struct rtnl_route route = { 0 };
 	const struct nlattr *attrs[RTA_MAX + 1];
+	const struct walk *walk = arg;
+	struct rtnl_route route = {
+		.protocol = header->rtm_protocol,
+		.type = header->rtm_type,
+		.destination = { .family = family_of(header->rtm_family), .length = header->rtm_dst_len },
+	};
 
-	if (message->nlmsg_type != RTM_NEWROUTE || mnl_nlmsg_get_payload_len(message) < sizeof(*header))
+	if (route.destination.family == 0 || header->rtm_type != RTN_UNICAST || (header->rtm_flags & RTM_F_CLONED))
 		return 0;
-	if (header->rtm_family != AF_INET && header->rtm_family != AF_INET6)
-		return 0;
-	if (header->rtm_type != RTN_UNICAST || (header->rtm_flags & RTM_F_CLONED))
-		return 0;
-	route.protocol = header->rtm_protocol;
-	route.type = header->rtm_type;
-	route.destination.family = header->rtm_family == AF_INET ? 4 : 6;
 	netlink_attributes(message, sizeof(*header), attrs, ARRAY_SIZE(attrs));
-	(void)get_address(attrs[RTA_DST], header->rtm_family, header->rtm_dst_len, &route.destination);
-	route.index = get_int(attrs[RTA_OIF]);
-	route.table = attrs[RTA_TABLE] ? (uint32_t)get_int(attrs[RTA_TABLE]) : header->rtm_table;
+	(void)netlink_copy(attrs[RTA_DST], route.destination.b, family_bits(route.destination.family) / 8);
+	route.index = (int)u32_of(attrs[RTA_OIF], 0);
+	route.table = u32_of(attrs[RTA_TABLE], header->rtm_table);
 	if (route.table != RT_TABLE_MAIN && route.table != RT_TABLE_LOCAL)
 		return 0;
 	return walk->each.route(&route, walk->arg);
@@ -330,27 +277,24 @@ static int route_message(const struct nlmsghdr *message, const struct walk *walk
 
 int rtnl_route_each(struct rtnl *rtnl, int (*each)(const struct rtnl_route *, void *), void *arg)
 {
-	const struct walk with = { .message = route_message, .each.route = each, .arg = arg };
-
-	return walk(rtnl, RTM_GETROUTE, sizeof(struct rtmsg), &with);
+	return walk_all(rtnl, RTM_GETROUTE, read_route, (struct walk){ .each.route = each, .arg = arg });
 }
 
-static int route_set(struct rtnl *rtnl, uint16_t type, uint16_t flags, int index, const struct prefix *destination,
+static int route_set(struct rtnl *rtnl, uint16_t type, int flags, int index, const struct prefix *destination,
 		     const struct prefix *source)
 {
-	struct rtmsg *header;
-	struct nlmsghdr *request = request_new(rtnl, type, NLM_F_ACK | flags, sizeof(*header), &header);
+	const struct rtmsg header = {
+		.rtm_family = af_of(destination->family),
+		.rtm_dst_len = destination->length,
+		.rtm_table = RT_TABLE_MAIN,
+		.rtm_protocol = ROUTE_PROTOCOL,
+		.rtm_scope = RT_SCOPE_LINK,
+		.rtm_type = RTN_UNICAST,
+	};
+	struct nlmsghdr *request = request_new(rtnl, type, NLM_F_ACK | flags, &header, sizeof(header));
 
-	if (index <= 0)
-		return -ENODEV;
 	if (!prefix_valid(destination) || (source && source->family != destination->family))
 		return -EINVAL;
-	header->rtm_family = af_of(destination->family);
-	header->rtm_dst_len = destination->length;
-	header->rtm_table = RT_TABLE_MAIN;
-	header->rtm_protocol = ROUTE_PROTOCOL;
-	header->rtm_scope = RT_SCOPE_LINK;
-	header->rtm_type = RTN_UNICAST;
 	put_address(request, RTA_DST, destination);
 	mnl_attr_put_u32(request, RTA_OIF, (uint32_t)index);
 	if (source)

@@ -50,22 +50,25 @@ int wg_reader_end(struct wg_reader *reader);
 
 #define WG_MESSAGE_BYTES 32768 /* of one set message: a nest's length has 16 bits */
 
-/** Set messages of uapi/linux/wireguard.h, filled until one is full and then sent. Apart from wg_kernel.c so that a test can read them. */
-struct wg_message {
-	int (*send)(struct nlmsghdr *message, void *arg); /* sends and awaits the acknowledgement */
-	void *arg;
+/* The kernel's device. Its messages are written and read in wg_message.c, apart from the socket, so that a test can look at them. */
+struct wg_kernel {
+	struct wg wg;
+	int (*send)(struct wg_kernel *kernel, struct nlmsghdr *message); /* and await the acknowledgement */
+	struct netlink *netlink;
 	uint16_t family;
 	uint32_t index;
-	struct nlmsghdr *header; /* NULL: none begun */
-	struct nlattr *peers;    /* the open nest; NULL: none */
+	struct nlmsghdr *message; /* the set message being filled, which begins in bytes; NULL: none */
+	struct nlattr *peers;     /* its open nest; NULL: none */
 	_Alignas(struct nlmsghdr) uint8_t bytes[WG_MESSAGE_BYTES];
 };
 
-void wg_message_device(struct wg_message *message, const struct wg_device *device);
-_must_check_ int wg_message_peer(struct wg_message *message, const struct wg_peer *peer);
-_must_check_ int wg_message_flush(struct wg_message *message);
-/** Wipe what was not sent. */
-void wg_message_drop(struct wg_message *message);
+void wg_message_device(struct wg *wg, const struct wg_device *device);
+_must_check_ int wg_message_peer(struct wg *wg, const struct wg_peer *peer);
+_must_check_ int wg_message_flush(struct wg *wg);
+void wg_message_drop(struct wg *wg);
+
+/** The head of a generic netlink message, to which attributes are put. @param buffer aligned as struct nlmsghdr, large enough */
+struct nlmsghdr *wg_command(uint8_t *buffer, uint16_t family, uint16_t flags, uint8_t cmd);
 
 /** Read one message of a dump; a struct wg_reader is the argument (netlink_fn). */
 int wg_message_read(const struct nlmsghdr *message, void *reader);

@@ -13,52 +13,63 @@
 #define PEER_BYTES 128
 #define ALLOWED_BYTES 64
 
-static void begin(struct wg_message *message)
+struct nlmsghdr *wg_command(uint8_t *buffer, uint16_t family, uint16_t flags, uint8_t cmd)
 {
-	const struct genlmsghdr command = { .cmd = WG_CMD_SET_DEVICE, .version = WG_GENL_VERSION };
+	const struct genlmsghdr command = { .cmd = cmd, .version = WG_GENL_VERSION };
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
 
-	if (message->header)
+	message->nlmsg_type = family;
+	message->nlmsg_flags = NLM_F_REQUEST | flags;
+	memcpy(mnl_nlmsg_put_extra_header(message, sizeof(command)), &command, sizeof(command));
+	return message;
+}
+
+static void begin(struct wg_kernel *kernel)
+{
+	if (kernel->message)
 		return;
-	message->header = mnl_nlmsg_put_header(message->bytes);
-	message->header->nlmsg_type = message->family;
-	message->header->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-	memcpy(mnl_nlmsg_put_extra_header(message->header, sizeof(command)), &command, sizeof(command));
-	mnl_attr_put_u32(message->header, WGDEVICE_A_IFINDEX, message->index);
+	kernel->message = wg_command(kernel->bytes, kernel->family, NLM_F_ACK, WG_CMD_SET_DEVICE);
+	mnl_attr_put_u32(kernel->message, WGDEVICE_A_IFINDEX, kernel->index);
 }
 
-static bool has_room(const struct wg_message *message, size_t bytes)
+static bool has_room(const struct wg_kernel *kernel, size_t bytes)
 {
-	return !message->header || message->header->nlmsg_len + bytes <= sizeof(message->bytes);
+	return !kernel->message || kernel->message->nlmsg_len + bytes <= sizeof(kernel->bytes);
 }
 
-void wg_message_drop(struct wg_message *message)
+void wg_message_drop(struct wg *wg)
 {
-	if (message->header)
-		sodium_memzero(message->bytes, message->header->nlmsg_len);
-	message->header = NULL;
-	message->peers = NULL;
+	struct wg_kernel *kernel = (struct wg_kernel *)wg;
+
+	if (kernel->message)
+		sodium_memzero(kernel->bytes, kernel->message->nlmsg_len);
+	kernel->message = NULL;
+	kernel->peers = NULL;
 }
 
-int wg_message_flush(struct wg_message *message)
+int wg_message_flush(struct wg *wg)
 {
+	struct wg_kernel *kernel = (struct wg_kernel *)wg;
 	int r;
 
-	if (!message->header)
+	if (!kernel->message)
 		return 0;
-	if (message->peers)
-		mnl_attr_nest_end(message->header, message->peers);
-	r = message->send(message->header, message->arg);
-	wg_message_drop(message);
+	if (kernel->peers)
+		mnl_attr_nest_end(kernel->message, kernel->peers);
+	r = kernel->send(kernel, kernel->message);
+	wg_message_drop(wg);
 	return r;
 }
 
-void wg_message_device(struct wg_message *message, const struct wg_device *device)
+void wg_message_device(struct wg *wg, const struct wg_device *device)
 {
-	begin(message);
+	struct wg_kernel *kernel = (struct wg_kernel *)wg;
+
+	begin(kernel);
 	if (device->set_private_key)
-		mnl_attr_put(message->header, WGDEVICE_A_PRIVATE_KEY, KEY_BYTES, device->private_key);
+		mnl_attr_put(kernel->message, WGDEVICE_A_PRIVATE_KEY, KEY_BYTES, device->private_key);
 	if (device->set_listen_port)
-		mnl_attr_put_u16(message->header, WGDEVICE_A_LISTEN_PORT, device->listen_port);
+		mnl_attr_put_u16(kernel->message, WGDEVICE_A_LISTEN_PORT, device->listen_port);
 }
 
 static void put_endpoint(struct nlmsghdr *header, const struct endpoint *endpoint)
@@ -92,70 +103,62 @@ static uint32_t peer_flags(const struct wg_peer *peer)
 }
 
 /* Open a peer's nest: all of it the first time, its bare key when it is continued in a further message. */
-static struct nlattr *open_peer(struct wg_message *message, const struct wg_peer *peer, bool first)
+static struct nlattr *open_peer(struct wg_kernel *kernel, const struct wg_peer *peer, bool first)
 {
 	struct nlattr *nest;
 
-	begin(message);
-	if (!message->peers)
-		message->peers = mnl_attr_nest_start(message->header, WGDEVICE_A_PEERS);
-	nest = mnl_attr_nest_start(message->header, 0);
-	mnl_attr_put(message->header, WGPEER_A_PUBLIC_KEY, KEY_BYTES, peer->public_key);
+	begin(kernel);
+	if (!kernel->peers)
+		kernel->peers = mnl_attr_nest_start(kernel->message, WGDEVICE_A_PEERS);
+	nest = mnl_attr_nest_start(kernel->message, 0);
+	mnl_attr_put(kernel->message, WGPEER_A_PUBLIC_KEY, KEY_BYTES, peer->public_key);
 	if (!first)
 		return nest;
 	if (peer_flags(peer))
-		mnl_attr_put_u32(message->header, WGPEER_A_FLAGS, peer_flags(peer));
+		mnl_attr_put_u32(kernel->message, WGPEER_A_FLAGS, peer_flags(peer));
 	if (!peer->remove && peer->set_endpoint)
-		put_endpoint(message->header, &peer->endpoint);
+		put_endpoint(kernel->message, &peer->endpoint);
 	if (!peer->remove && peer->set_keepalive)
-		mnl_attr_put_u16(message->header, WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, peer->keepalive);
+		mnl_attr_put_u16(kernel->message, WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, peer->keepalive);
 	return nest;
 }
 
-/* Write as many of a peer's AllowedIPs, from *next on, as this message holds. */
-static void put_peer_part(struct wg_message *message, const struct wg_peer *peer, size_t *next)
+int wg_message_peer(struct wg *wg, const struct wg_peer *peer)
 {
-	size_t count = peer->remove ? 0 : peer->allowed_count;
-	struct nlattr *nest = open_peer(message, peer, *next == 0), *allowed;
-
-	if (*next < count) {
-		allowed = mnl_attr_nest_start(message->header, WGPEER_A_ALLOWEDIPS);
-		while (*next < count && has_room(message, ALLOWED_BYTES))
-			put_allowed(message->header, &peer->allowed[(*next)++]);
-		mnl_attr_nest_end(message->header, allowed);
-	}
-	mnl_attr_nest_end(message->header, nest);
-}
-
-int wg_message_peer(struct wg_message *message, const struct wg_peer *peer)
-{
-	size_t count = peer->remove ? 0 : peer->allowed_count;
-	size_t next = 0;
+	struct wg_kernel *kernel = (struct wg_kernel *)wg;
+	size_t count = peer->remove ? 0 : peer->allowed_count, next = 0;
+	struct nlattr *nest, *allowed;
 	int r;
 
 	do {
-		/* Room for one AllowedIP at least: every round makes progress. */
-		if (!has_room(message, PEER_BYTES + ALLOWED_BYTES)) {
-			r = wg_message_flush(message);
+		if (!has_room(kernel, PEER_BYTES + ALLOWED_BYTES)) {
+			r = wg_message_flush(wg);
 			if (r < 0)
 				return r;
 		}
-		put_peer_part(message, peer, &next);
-	} while (next < count);
+		nest = open_peer(kernel, peer, next == 0);
+		if (next < count) {
+			allowed = mnl_attr_nest_start(kernel->message, WGPEER_A_ALLOWEDIPS);
+			while (next < count && has_room(kernel, ALLOWED_BYTES))
+				put_allowed(kernel->message, &peer->allowed[next++]);
+			mnl_attr_nest_end(kernel->message, allowed);
+		}
+		mnl_attr_nest_end(kernel->message, nest);
+	} while (next < count); /* there was room for one at least: every round makes progress */
 	return 0;
 }
 
 static void read_endpoint(const struct nlattr *attr, struct endpoint *endpoint)
 {
-	const struct sockaddr_in6 *v6 = netlink_exact(attr, sizeof(*v6));
-	const struct sockaddr_in *v4 = netlink_exact(attr, sizeof(*v4));
+	struct sockaddr_in6 v6;
+	struct sockaddr_in v4;
 
-	if (v6 && v6->sin6_family == AF_INET6) {
-		*endpoint = (struct endpoint){ .family = 6, .port = ntohs(v6->sin6_port) };
-		memcpy(endpoint->b, &v6->sin6_addr, sizeof(v6->sin6_addr));
-	} else if (v4 && v4->sin_family == AF_INET) {
-		*endpoint = (struct endpoint){ .family = 4, .port = ntohs(v4->sin_port) };
-		memcpy(endpoint->b, &v4->sin_addr, sizeof(v4->sin_addr));
+	if (netlink_copy(attr, &v6, sizeof(v6))) {
+		*endpoint = (struct endpoint){ .family = 6, .port = ntohs(v6.sin6_port) };
+		memcpy(endpoint->b, &v6.sin6_addr, sizeof(v6.sin6_addr));
+	} else if (netlink_copy(attr, &v4, sizeof(v4))) {
+		*endpoint = (struct endpoint){ .family = 4, .port = ntohs(v4.sin_port) };
+		memcpy(endpoint->b, &v4.sin_addr, sizeof(v4.sin_addr));
 	}
 }
 
@@ -163,15 +166,12 @@ static int read_allowed(const struct nlattr *nest, void *reader)
 {
 	const struct nlattr *attrs[WGALLOWEDIP_A_MAX + 1];
 	struct prefix prefix = { 0 };
-	const void *bytes;
 
 	netlink_nested(nest, attrs, ARRAY_SIZE(attrs));
-	prefix.family = netlink_uint(attrs[WGALLOWEDIP_A_FAMILY], 2) == AF_INET6 ? 6 : 4;
-	prefix.length = (uint8_t)netlink_uint(attrs[WGALLOWEDIP_A_CIDR_MASK], 1);
-	bytes = netlink_exact(attrs[WGALLOWEDIP_A_IPADDR], prefix.family == 6 ? 16 : 4);
-	if (!bytes)
+	prefix.family = netlink_copy(attrs[WGALLOWEDIP_A_IPADDR], prefix.b, 16) ? 6 : 4;
+	if ((prefix.family == 4 && !netlink_copy(attrs[WGALLOWEDIP_A_IPADDR], prefix.b, 4)) ||
+	    !netlink_copy(attrs[WGALLOWEDIP_A_CIDR_MASK], &prefix.length, 1))
 		return MNL_CB_ERROR;
-	memcpy(prefix.b, bytes, prefix.family == 6 ? 16 : 4);
 	wg_reader_allowed(reader, &prefix);
 	return MNL_CB_OK;
 }
@@ -183,24 +183,19 @@ static int read_peer(const struct nlattr *nest, void *arg)
 	const struct nlattr *attrs[WGPEER_A_MAX + 1];
 	struct wg_reader *reader = arg;
 	struct wg_peer_state *peer = &reader->peer;
-	const void *key;
+	uint8_t key[KEY_BYTES];
+	uint64_t time[2]; /* struct __kernel_timespec */
 
 	netlink_nested(nest, attrs, ARRAY_SIZE(attrs));
-	key = netlink_exact(attrs[WGPEER_A_PUBLIC_KEY], KEY_BYTES);
-	if (!key)
+	if (!netlink_copy(attrs[WGPEER_A_PUBLIC_KEY], key, sizeof(key)))
 		return MNL_CB_ERROR;
 	wg_reader_peer(reader, key);
 	read_endpoint(attrs[WGPEER_A_ENDPOINT], &peer->endpoint);
-	if (attrs[WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL])
-		peer->keepalive = (uint16_t)netlink_uint(attrs[WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL], 2);
-	if (attrs[WGPEER_A_LAST_HANDSHAKE_TIME]) /* struct __kernel_timespec; its first half are the seconds */
-		peer->handshake = mnl_attr_get_payload_len(attrs[WGPEER_A_LAST_HANDSHAKE_TIME]) == 16 ?
-					  mnl_attr_get_u64(attrs[WGPEER_A_LAST_HANDSHAKE_TIME]) :
-					  0;
-	if (attrs[WGPEER_A_RX_BYTES])
-		peer->rx_bytes = netlink_uint(attrs[WGPEER_A_RX_BYTES], 8);
-	if (attrs[WGPEER_A_TX_BYTES])
-		peer->tx_bytes = netlink_uint(attrs[WGPEER_A_TX_BYTES], 8);
+	(void)netlink_copy(attrs[WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL], &peer->keepalive, sizeof(peer->keepalive));
+	(void)netlink_copy(attrs[WGPEER_A_RX_BYTES], &peer->rx_bytes, sizeof(peer->rx_bytes));
+	(void)netlink_copy(attrs[WGPEER_A_TX_BYTES], &peer->tx_bytes, sizeof(peer->tx_bytes));
+	if (netlink_copy(attrs[WGPEER_A_LAST_HANDSHAKE_TIME], time, sizeof(time)))
+		peer->handshake = time[0];
 	if (attrs[WGPEER_A_ALLOWEDIPS])
 		return mnl_attr_parse_nested(attrs[WGPEER_A_ALLOWEDIPS], read_allowed, reader);
 	return MNL_CB_OK;
@@ -210,15 +205,10 @@ int wg_message_read(const struct nlmsghdr *message, void *arg)
 {
 	const struct nlattr *attrs[WGDEVICE_A_MAX + 1];
 	struct wg_reader *reader = arg;
-	const void *key;
 
 	netlink_attributes(message, sizeof(struct genlmsghdr), attrs, ARRAY_SIZE(attrs));
-	if (!reader->device_given) {
-		key = netlink_exact(attrs[WGDEVICE_A_PUBLIC_KEY], KEY_BYTES);
-		if (key)
-			memcpy(reader->device.public_key, key, KEY_BYTES);
-		reader->device.listen_port = (uint16_t)netlink_uint(attrs[WGDEVICE_A_LISTEN_PORT], 2);
-	}
+	(void)netlink_copy(attrs[WGDEVICE_A_PUBLIC_KEY], reader->device.public_key, KEY_BYTES);
+	(void)netlink_copy(attrs[WGDEVICE_A_LISTEN_PORT], &reader->device.listen_port, sizeof(reader->device.listen_port));
 	if (attrs[WGDEVICE_A_PEERS] && mnl_attr_parse_nested(attrs[WGDEVICE_A_PEERS], read_peer, reader) < MNL_CB_OK)
 		return -EPROTO;
 	return reader->result;

@@ -9,24 +9,25 @@
 #include <errno.h>
 #include <poll.h>
 #include <sodium.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
+#include <sys/time.h>
 
+#include "libipc/loop.h"
 #include "netd/tun.h"
 #include "netd/wg_internal.h"
 
 #define OPERATION_BYTES 65536 /* some 400 peers; of 10,000, 8 KiB takes 4 % longer and 1 MiB no less */
 #define ANSWER_BYTES 16384    /* what is read at once; a line must fit */
-#define OPERATION_MS 10000    /* for one operation with its answer */
-#define CONNECT_MS 2000
-#define LINE_BYTES 160 /* the longest line that we write: a key in hexadecimal takes 77 */
+#define CONNECT_SECONDS 2
+#define SILENCE_SECONDS 10    /* no byte taken or given for so long: it has stalled */
+#define ANSWER_MS 10000       /* an answer that still drips in after this is not awaited */
+#define LINE_BYTES 160        /* more than the longest line that we write, a key in hexadecimal */
 
 struct uapi {
 	struct wg wg;
 	int fd;
-	size_t n; /* bytes of the operation being written */
+	size_t n;          /* bytes of the operation being written */
 	size_t begin, end; /* what was read of the answer and not yet parsed */
 	char operation[OPERATION_BYTES];
 	char answer[ANSWER_BYTES];
@@ -40,35 +41,32 @@ static struct uapi *uapi_of(struct wg *wg)
 	return (struct uapi *)wg;
 }
 
-static int64_t now_ms(void)
+/* connect(2), send(2) and recv(2) all heed these (socket(7)); connect() waits while the backlog is full. */
+static int timeout_set(int fd, int seconds)
 {
-	struct timespec now;
+	const struct timeval timeout = { .tv_sec = seconds };
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0)
+		return -errno;
+	return 0;
 }
 
 static int dial(const char *name)
 {
-	int64_t deadline = now_ms() + CONNECT_MS;
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_un address;
-	_cleanup_close_ int fd = -1;
+	int r;
 
-	uapi_address(name, &address);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	while (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
-		if (errno == ENOENT || errno == ECONNREFUSED)
-			return -ENODEV;
-		if (errno != EAGAIN && errno != EINTR)
-			return -errno;
-		/* The backlog is full, and poll(2) does not tell when it no longer is. */
-		if (now_ms() >= deadline)
-			return -ETIMEDOUT;
-		(void)poll(NULL, 0, 10);
-	}
-	return TAKE_FD(fd);
+	uapi_address(name, &address);
+	r = timeout_set(fd, CONNECT_SECONDS);
+	if (r == 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+		r = errno == ENOENT || errno == ECONNREFUSED ? -ENODEV : errno == EAGAIN ? -ETIMEDOUT : -errno;
+	if (r == 0)
+		r = timeout_set(fd, SILENCE_SECONDS);
+	return r < 0 ? r : TAKE_FD(fd);
 }
 
 /* Have a connection on which nothing is outstanding. An idle one never has anything to read; if it does, it broke. */
@@ -76,75 +74,51 @@ static int connected(struct uapi *uapi)
 {
 	struct pollfd idle = { .fd = uapi->fd, .events = POLLIN };
 
+	uapi->begin = uapi->end = 0;
 	if (uapi->fd >= 0 && poll(&idle, 1, 0) == 0)
 		return 0;
 	close_fd(uapi->fd);
 	uapi->fd = dial(uapi->wg.name);
-	uapi->begin = uapi->end = 0;
 	return uapi->fd < 0 ? uapi->fd : 0;
 }
 
-/* Wait for one of events. @return what happened; -ETIMEDOUT */
-static int await(int fd, short events, int64_t deadline)
+/* An operation that is refused half-way is answered and then hung up on: -EPIPE here, and the answer says why. */
+static int transmit(struct uapi *uapi)
 {
-	struct pollfd item = { .fd = fd, .events = events };
-	int64_t left;
-	int r;
+	ssize_t n;
 
-	do {
-		left = deadline - now_ms();
-		r = left > 0 ? poll(&item, 1, (int)left) : 0;
-	} while (r < 0 && errno == EINTR);
-	if (r < 0)
-		return -errno;
-	return r == 0 ? -ETIMEDOUT : item.revents;
-}
-
-/* Send an operation. @return 0; 1 the answer came before its end: then it is refused, and the answer says why */
-static int transmit(int fd, const char *bytes, size_t n, int64_t deadline)
-{
-	size_t sent = 0;
-	ssize_t r;
-	int what;
-
-	while (sent < n) {
-		what = await(fd, POLLIN | POLLOUT, deadline);
-		if (what < 0)
-			return what;
-		if (what & (POLLIN | POLLHUP))
-			return 1;
-		r = send(fd, bytes + sent, n - sent, MSG_NOSIGNAL);
-		if (r < 0 && errno != EAGAIN && errno != EINTR)
-			return -errno;
-		sent += r > 0 ? (size_t)r : 0;
+	for (size_t sent = 0; sent < uapi->n; sent += (size_t)n) {
+		do
+			n = send(uapi->fd, uapi->operation + sent, uapi->n - sent, MSG_NOSIGNAL);
+		while (n < 0 && errno == EINTR);
+		if (n < 0)
+			return errno == EAGAIN ? -ETIMEDOUT : -errno;
 	}
 	return 0;
 }
 
-static int fill(struct uapi *uapi, int64_t deadline)
+static int fill(struct uapi *uapi, uint64_t deadline)
 {
 	ssize_t n;
-	int r;
 
 	memmove(uapi->answer, uapi->answer + uapi->begin, uapi->end - uapi->begin);
 	uapi->end -= uapi->begin;
 	uapi->begin = 0;
 	if (uapi->end == sizeof(uapi->answer))
 		return -EPROTO; /* a line longer than any */
-	r = await(uapi->fd, POLLIN, deadline);
-	if (r < 0)
-		return r;
+	if (loop_now_ms() > deadline)
+		return -ETIMEDOUT;
 	n = recv(uapi->fd, uapi->answer + uapi->end, sizeof(uapi->answer) - uapi->end, 0);
 	if (n == 0)
 		return -ECONNRESET;
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		return errno == EAGAIN ? -ETIMEDOUT : errno == EINTR ? 0 : -errno;
 	uapi->end += (size_t)n;
 	return 0;
 }
 
 /* The next line of the answer, terminated in place. */
-static int next_line(struct uapi *uapi, int64_t deadline, char **line)
+static int next_line(struct uapi *uapi, uint64_t deadline, char **line)
 {
 	char *newline;
 	int r;
@@ -173,20 +147,12 @@ static int number(const char *text, uint64_t max, uint64_t *value)
 	return 0;
 }
 
-/* The last line of an answer: errno=0, or an error that wireguard-go writes negative and the protocol positive. */
-static int status(const char *text)
+/* Lines up to errno=N, which wireguard-go writes negative and the protocol positive, and the blank one after it. */
+static int read_answer(struct uapi *uapi, line_fn *each, void *arg)
 {
-	uint64_t value;
-
-	if (number(text + (text[0] == '-'), 4095, &value) < 0)
-		return -EPROTO;
-	return -(int)value;
-}
-
-static int read_answer(struct uapi *uapi, int64_t deadline, line_fn *each, void *arg)
-{
+	uint64_t deadline = loop_now_ms() + ANSWER_MS, error;
 	char *line, *value;
-	int r, result;
+	int r;
 
 	for (;;) {
 		r = next_line(uapi, deadline, &line);
@@ -202,27 +168,25 @@ static int read_answer(struct uapi *uapi, int64_t deadline, line_fn *each, void 
 		if (r < 0)
 			return r;
 	}
-	result = status(value);
-	r = next_line(uapi, deadline, &line);
+	r = number(value + (value[0] == '-'), 4095, &error);
+	if (r == 0)
+		r = next_line(uapi, deadline, &line);
 	if (r < 0)
 		return r;
-	return *line || uapi->begin != uapi->end ? -EPROTO : result;
+	return *line || uapi->begin != uapi->end ? -EPROTO : -(int)error;
 }
 
 /* Carry out what was written, and leave no trace of it. */
 static int operate(struct uapi *uapi, line_fn *each, void *arg)
 {
-	int64_t deadline = now_ms() + OPERATION_MS;
-	int r = connected(uapi);
-	bool cut;
+	int sent = 0, r = connected(uapi);
 
+	if (r == 0) {
+		sent = transmit(uapi);
+		r = sent == -ETIMEDOUT ? sent : read_answer(uapi, each, arg);
+	}
 	if (r == 0)
-		r = transmit(uapi->fd, uapi->operation, uapi->n, deadline);
-	cut = r > 0;
-	if (r >= 0)
-		r = read_answer(uapi, deadline, each, arg);
-	if (r == 0 && cut)
-		r = -EPROTO;
+		r = sent;
 	if (r < 0)
 		uapi->fd = close_fd(uapi->fd);
 	sodium_memzero(uapi->operation, uapi->n);
@@ -385,32 +349,18 @@ static int take_allowed(struct wg_reader *reader, const char *value)
 	return 0;
 }
 
-static int take_device_line(struct wg_reader *reader, const char *key, const char *value)
-{
-	uint64_t port = 0;
-	int r = 0;
-
-	if (strcmp(key, "private_key") == 0)
-		return take_private_key(reader, value);
-	if (strcmp(key, "listen_port") == 0)
-		r = number(value, UINT16_MAX, &port);
-	if (port)
-		reader->device.listen_port = (uint16_t)port;
-	return r;
-}
-
 /* Keys that are not known, and those that are and must not leave (preshared_key), are passed over. */
 static int take_line(const char *key, const char *value, void *arg)
 {
 	struct wg_reader *reader = arg;
 	struct wg_peer_state *peer = &reader->peer;
-	uint64_t seconds;
-	int r;
+	uint64_t small = 0;
+	int r = 0;
 
 	if (strcmp(key, "public_key") == 0)
 		return take_public_key(reader, value);
-	if (!reader->peer_begun)
-		return take_device_line(reader, key, value);
+	if (strcmp(key, "private_key") == 0)
+		return take_private_key(reader, value);
 	if (strcmp(key, "allowed_ip") == 0)
 		return take_allowed(reader, value);
 	if (strcmp(key, "endpoint") == 0)
@@ -421,11 +371,13 @@ static int take_line(const char *key, const char *value, void *arg)
 		return number(value, UINT64_MAX, &peer->rx_bytes);
 	if (strcmp(key, "tx_bytes") == 0)
 		return number(value, UINT64_MAX, &peer->tx_bytes);
-	if (strcmp(key, "persistent_keepalive_interval") != 0)
-		return 0;
-	r = number(value, UINT16_MAX, &seconds);
-	if (r == 0)
-		peer->keepalive = (uint16_t)seconds;
+	if (strcmp(key, "persistent_keepalive_interval") == 0) {
+		r = number(value, UINT16_MAX, &small);
+		peer->keepalive = (uint16_t)small;
+	} else if (strcmp(key, "listen_port") == 0) {
+		r = number(value, UINT16_MAX, &small);
+		reader->device.listen_port = (uint16_t)small;
+	}
 	return r;
 }
 
@@ -476,7 +428,7 @@ int wg_uapi_open(const char *name, struct wg **wg)
 	if (!uapi)
 		return -ENOMEM;
 	uapi->wg.ops = &uapi_ops;
-	strncpy(uapi->wg.name, name, sizeof(uapi->wg.name) - 1);
+	(void)snprintf(uapi->wg.name, sizeof(uapi->wg.name), "%s", name);
 	uapi->wg.lifeline = TAKE_FD(lifeline);
 	uapi->fd = TAKE_FD(fd);
 	*wg = &uapi->wg;

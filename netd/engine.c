@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The mesh in force and how it changes: verify, journal, apply, commit, or back. */
+#include <errno.h>
+#include <inttypes.h>
+#include <malloc.h>
+#include <string.h>
+
+#include "libipc/log.h"
+#include "netd/netd.h"
+
+/* -- References: what is in force keeps its blobs --------------------------------------------------------------------------------- */
+
+static int hold_node(const struct hash *name, struct view bytes _unused_, void *arg)
+{
+	blobs_hold((struct blobs *)(uintptr_t)((struct mesh_walk *)arg)->blobs, name);
+	return 0;
+}
+
+static int drop_node(const struct hash *name, struct view bytes _unused_, void *arg)
+{
+	struct pack_writer *stale = ((struct mesh_walk *)arg)->arg;
+
+	pack_put_raw(stale, name->b, HASH_BYTES);
+	return stale->error;
+}
+
+static void hold_documents(struct blobs *blobs, const struct mesh *mesh)
+{
+	for (unsigned i = 0; mesh && i < mesh->count; i++)
+		blobs_hold(blobs, &mesh->entries[i].hash);
+}
+
+/*
+ * Let references follow from one mesh to the next: nodes of the new one that are not at the same place of the old one are held, and the other
+ * way round dropped. (Dropping waits until the walk is over, for it frees what is being walked.)
+ */
+static int references_move(struct blobs *blobs, const struct mesh *from, const struct mesh *to)
+{
+	CLEANUP(pack_writer_free) struct pack_writer stale = { .bytes = NULL };
+	struct mesh_walk forth = { .blobs = blobs, .events.fresh = hold_node, .old = from, .new = to };
+	struct mesh_walk back = { .blobs = blobs, .events.fresh = drop_node, .old = to, .new = from, .arg = &stale };
+	int r = mesh_diff(&forth);
+
+	hold_documents(blobs, to);
+	if (r == 0)
+		r = mesh_diff(&back);
+	for (size_t i = 0; r == 0 && i < stale.n; i += HASH_BYTES) {
+		struct hash name;
+
+		memcpy(name.b, stale.bytes + i, HASH_BYTES);
+		blobs_drop(blobs, &name);
+	}
+	for (unsigned i = 0; from && i < from->count; i++)
+		blobs_drop(blobs, &from->entries[i].hash);
+	return r;
+}
+
+/* -- The device ------------------------------------------------------------------------------------------------------------------- */
+
+static void retry_due(void *arg)
+{
+	engine_attach(arg);
+}
+
+static void drift_due(void *arg)
+{
+	struct netd *netd = arg;
+	unsigned mended = 0;
+	int r;
+
+	loop_timer_set(netd->drift, DRIFT_MS);
+	if (netd->engine != ENGINE_RUNNING)
+		return;
+	r = overlay_reconcile(&netd->overlay, netd->mesh, &mended);
+	netd->mended += mended;
+	if (mended)
+		log_notice("drift: %u peers of %s differed from the signed configuration; mended", mended, netd->overlay.name);
+	if (r < 0) {
+		(void)log_errno(r, "cannot compare %s with the signed configuration", netd->overlay.name);
+		netd->engine = ENGINE_BROKEN;
+		loop_timer_set(netd->retry, RETRY_MS);
+	}
+}
+
+static void lifeline_moved(int fd _unused_, uint32_t events, void *arg)
+{
+	struct netd *netd = arg;
+
+	if (!(events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)))
+		return;
+	log_warning("the userspace tunnel of %s is gone; waiting for wg-launch to start another", netd->overlay.name);
+	engine_detach(netd);
+}
+
+void engine_detach(struct netd *netd)
+{
+	loop_watch_remove(&netd->lifeline);
+	overlay_detach(&netd->overlay);
+	netd->engine = ENGINE_WAITING;
+}
+
+void engine_attach(struct netd *netd)
+{
+	int r = 0;
+
+	if (!netd->overlay.wg) {
+		r = overlay_attach(&netd->overlay);
+		if (r < 0 && netd->overlay.kind == WG_USERSPACE) {
+			netd->engine = ENGINE_WAITING;
+			return;
+		}
+		if (r == 0 && wg_lifeline(netd->overlay.wg) >= 0)
+			r = loop_watch_add(netd->loop, wg_lifeline(netd->overlay.wg), EPOLLRDHUP, lifeline_moved, netd, &netd->lifeline);
+	}
+	if (r == 0)
+		r = overlay_reconcile(&netd->overlay, netd->mesh, NULL);
+	if (r < 0) {
+		(void)log_errno(r, "%s cannot be brought to the last known good; trying again in %d s", netd->overlay.name, RETRY_MS / 1000);
+		if (netd->overlay.kind == WG_USERSPACE)
+			engine_detach(netd);
+		netd->engine = ENGINE_BROKEN;
+		loop_timer_set(netd->retry, RETRY_MS);
+		return;
+	}
+	netd->engine = ENGINE_RUNNING;
+	loop_timer_set(netd->drift, DRIFT_MS);
+	log_info("%s is up (%s WireGuard), %u networks, %" PRIu64 " peers", netd->overlay.name,
+		 netd->overlay.kind == WG_KERNEL ? "kernel" : "userspace", netd->mesh ? netd->mesh->network_count : 0,
+		 netd->mesh ? netd->mesh->peers : 0);
+}
+
+const char *engine_state_name(const struct netd *netd)
+{
+	if (!netd->state.pinned)
+		return "unpinned";
+	if (netd->engine == ENGINE_BROKEN)
+		return "broken";
+	if (netd->engine == ENGINE_WAITING)
+		return "waiting-tunnel";
+	return netd->mesh ? "running" : "unenrolled";
+}
+
+/* -- Loading ---------------------------------------------------------------------------------------------------------------------- */
+
+/* The disk is no more trusted than the network: signatures, hashes and statements again. Only what was checked against the host as it was then is not. */
+static int load_last_known_good(struct netd *netd, const struct journal_end *end)
+{
+	_cleanup_(mesh_free) struct mesh *mesh = NULL;
+	struct refusal refusal = { .code = "" };
+	int r = -ENOENT;
+
+	if (end->count == 0 || !netd->state.deployed)
+		return 0;
+	r = mesh_open(&netd->state, netd->blobs, end->entries, end->count, &mesh, &refusal);
+	if (r == 0)
+		r = mesh_check(&netd->state, netd->blobs, NULL, mesh, netd->owners, &refusal);
+	if (r < 0) {
+		log_error("the last known good does not verify (%s: %s); waiting for the control plane", refusal.code, refusal.reason);
+		return mesh_note_all(netd->blobs, NULL, netd->owners);
+	}
+	netd->mesh = TAKE_PTR(mesh);
+	return references_move(netd->blobs, NULL, netd->mesh);
+}
+
+int engine_load(struct netd *netd)
+{
+	struct journal_end end;
+	int r = journal_open(netd->state.folder, netd->blobs, &end, &netd->journal);
+
+	if (r < 0)
+		return log_errno(r, "cannot replay mesh.log");
+	if (end.interrupted)
+		log_notice("an apply was interrupted; the configuration from before it is in force");
+	r = load_last_known_good(netd, &end);
+	if (r < 0)
+		return log_errno(r, "cannot load the last known good");
+	blobs_sweep(netd->blobs);
+	(void)malloc_trim(0); /* the replay held up to twice as much */
+	r = loop_timer_new(netd->loop, drift_due, netd, &netd->drift);
+	return r < 0 ? r : loop_timer_new(netd->loop, retry_due, netd, &netd->retry);
+}
+
+/* -- Changing --------------------------------------------------------------------------------------------------------------------- */
+
+static int collect_blob(const struct hash *name _unused_, struct view bytes, void *arg)
+{
+	return journal_add(((struct mesh_walk *)arg)->arg, bytes);
+}
+
+/* Everything that the new mesh needs and the old one does not have goes to the journal before the first change. */
+static int journal_begin(struct netd *netd, const struct mesh *new)
+{
+	struct mesh_walk walk = {
+		.blobs = netd->blobs, .events.fresh = collect_blob, .old = netd->mesh, .new = new, .arg = netd->journal
+	};
+	int r = mesh_diff(&walk);
+
+	for (unsigned i = 0; r == 0 && i < new->count; i++) {
+		struct view bytes;
+
+		if (blobs_get(netd->blobs, &new->entries[i].hash, &bytes) == 0)
+			r = journal_add(netd->journal, bytes);
+	}
+	if (r == 0)
+		r = journal_intent(netd->journal, new->entries, new->count);
+	return r;
+}
+
+/* Back to what is in force. The device is read, for nobody knows how far the change got. */
+static enum outcome go_back(struct netd *netd, int error, struct refusal *refusal)
+{
+	int r;
+
+	(void)refuse(refusal, "apply", "the device refused the change: %s; the old configuration is in force again", strerror(-error));
+	journal_abort(netd->journal);
+	r = mesh_note_all(netd->blobs, netd->mesh, netd->owners);
+	if (r == 0)
+		r = overlay_reconcile(&netd->overlay, netd->mesh, NULL);
+	if (r == 0)
+		return OUTCOME_reverted;
+	(void)refuse(refusal, "broken", "the device refused the change (%s) and the way back (%s); trying again", strerror(-error),
+		     strerror(-r));
+	netd->engine = ENGINE_BROKEN;
+	loop_timer_set(netd->retry, RETRY_MS);
+	return OUTCOME_broken;
+}
+
+static enum outcome put_in_force(struct netd *netd, struct mesh *new, struct refusal *refusal)
+{
+	int r = journal_begin(netd, new);
+
+	if (r < 0) {
+		journal_abort(netd->journal);
+		(void)refuse(refusal, "disk", "the state folder cannot take the new configuration (%s); the old one stays", strerror(-r));
+		if (mesh_note_all(netd->blobs, netd->mesh, netd->owners) < 0)
+			log_error("out of memory while going back");
+		return OUTCOME_refused;
+	}
+	r = overlay_change(&netd->overlay, netd->mesh, new);
+	if (r == 0)
+		r = journal_commit(netd->journal, new->entries, new->count);
+	if (r < 0)
+		return go_back(netd, r, refusal);
+	r = references_move(netd->blobs, netd->mesh, new);
+	if (r < 0)
+		(void)log_errno(r, "cannot count references; some memory stays in use until the next start");
+	mesh_free(netd->mesh);
+	netd->mesh = new;
+	journal_compact(netd->journal, netd->blobs, new->entries, new->count);
+	return OUTCOME_applied;
+}
+
+enum outcome engine_apply(struct netd *netd, const struct head_entry *entries, unsigned count, struct refusal *refusal)
+{
+	_cleanup_(mesh_free) struct mesh *new = NULL;
+	enum outcome outcome;
+	int r;
+
+	if (netd->engine != ENGINE_RUNNING) {
+		(void)refuse(refusal, "no-device", "there is no WireGuard device to apply to (%s); documents are taken as soon as there is",
+			     engine_state_name(netd));
+		return OUTCOME_refused;
+	}
+	r = mesh_open(&netd->state, netd->blobs, entries, count, &new, refusal);
+	if (r == 0)
+		r = overlay_check_routes(&netd->overlay, netd->mesh, new, refusal);
+	if (r < 0)
+		return OUTCOME_refused;
+	r = mesh_check(&netd->state, netd->blobs, netd->mesh, new, netd->owners, refusal);
+	if (r < 0) {
+		if (mesh_note_all(netd->blobs, netd->mesh, netd->owners) < 0)
+			log_error("out of memory while going back");
+		return OUTCOME_refused;
+	}
+	outcome = put_in_force(netd, new, refusal);
+	if (outcome == OUTCOME_applied)
+		new = NULL; /* it belongs to netd now */
+	return outcome;
+}
+
+int engine_clear(struct netd *netd)
+{
+	int r = mesh_note_all(netd->blobs, NULL, netd->owners);
+
+	if (r == 0)
+		r = journal_reset(netd->journal);
+	if (r < 0)
+		return r;
+	mesh_free(netd->mesh);
+	netd->mesh = NULL;
+	blobs_free(TAKE_PTR(netd->blobs));
+	r = blobs_new(&netd->blobs);
+	netd->overlay.blobs = netd->blobs;
+	if (r == 0 && netd->engine == ENGINE_RUNNING)
+		r = overlay_reconcile(&netd->overlay, NULL, NULL);
+	return r;
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "netd/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "libipc/log.h"
+
+#define NAME "mesh.log"
+#define NEW_NAME "mesh.log.new"
+#define HEAD_BYTES 5
+#define CHECK_BYTES 16
+#define COMMIT_ROOM (HEAD_ENTRIES_MAX * 128) /* reserved for the record that must not fail */
+#define SLACK_BYTES (1024 * 1024)            /* a file below this is never written anew */
+
+enum record { RECORD_BLOB = 1, RECORD_INTENT, RECORD_COMMIT, RECORD_ABORT };
+
+struct journal {
+	int folder, fd;
+	off_t end;                  /* of what counts */
+	struct pack_writer pending; /* records that wait for the next intent */
+};
+
+static void record_write(struct pack_writer *out, enum record kind, const void *bytes, size_t n)
+{
+	uint8_t head[HEAD_BYTES] = { (uint8_t)kind, (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n };
+	uint8_t check[CHECK_BYTES];
+	crypto_generichash_state hash;
+
+	(void)crypto_generichash_init(&hash, NULL, 0, CHECK_BYTES);
+	(void)crypto_generichash_update(&hash, head, sizeof(head));
+	(void)crypto_generichash_update(&hash, bytes, n);
+	(void)crypto_generichash_final(&hash, check, CHECK_BYTES);
+	pack_put_raw(out, head, sizeof(head));
+	pack_put_raw(out, bytes, n);
+	pack_put_raw(out, check, sizeof(check));
+}
+
+/* The record at *at. @return its kind; 0 at the end, also a torn or damaged one */
+static unsigned record_next(const uint8_t *file, size_t size, size_t *at, struct view *body)
+{
+	const uint8_t *head = file + *at;
+	uint8_t check[CHECK_BYTES];
+	size_t n;
+
+	if (size - *at < HEAD_BYTES + CHECK_BYTES)
+		return 0;
+	n = (size_t)head[1] << 24 | (size_t)head[2] << 16 | (size_t)head[3] << 8 | head[4];
+	if (n > size - *at - HEAD_BYTES - CHECK_BYTES)
+		return 0;
+	(void)crypto_generichash(check, CHECK_BYTES, head, HEAD_BYTES + n, NULL, 0);
+	if (memcmp(check, head + HEAD_BYTES + n, CHECK_BYTES) != 0)
+		return 0;
+	*body = (struct view){ head + HEAD_BYTES, n };
+	*at += HEAD_BYTES + n + CHECK_BYTES;
+	return head[0];
+}
+
+static int replay(const uint8_t *file, size_t size, struct blobs *blobs, struct journal_end *end, size_t *good)
+{
+	struct view body;
+	unsigned kind;
+
+	*good = 0;
+	while ((kind = record_next(file, size, good, &body)) != 0) {
+		struct hash name;
+		int r = 0;
+
+		switch (kind) {
+		case RECORD_BLOB:
+			hash_of(body.p, body.n, &name);
+			r = blobs_put(blobs, &name, body.p, body.n);
+			break;
+		case RECORD_COMMIT:
+			r = have_decode(body.p, body.n, end->entries);
+			end->count = r < 0 ? 0 : (unsigned)r;
+			end->interrupted = false;
+			break;
+		case RECORD_INTENT:
+		case RECORD_ABORT:
+			end->interrupted = kind == RECORD_INTENT;
+			break;
+		default:
+			r = -EBADMSG;
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int replay_file(struct journal *journal, struct blobs *blobs, struct journal_end *end)
+{
+	struct stat stat;
+	uint8_t *file;
+	size_t good;
+	int r;
+
+	if (fstat(journal->fd, &stat) < 0)
+		return -errno;
+	if (stat.st_size == 0)
+		return 0;
+	file = mmap(NULL, (size_t)stat.st_size, PROT_READ, MAP_PRIVATE, journal->fd, 0);
+	if (file == MAP_FAILED)
+		return -errno;
+	r = replay(file, (size_t)stat.st_size, blobs, end, &good);
+	(void)munmap(file, (size_t)stat.st_size);
+	if (r < 0)
+		return r;
+	journal->end = (off_t)good;
+	if ((off_t)good < stat.st_size)
+		log_notice("mesh.log: %lld bytes after the last whole record are cut off", (long long)(stat.st_size - (off_t)good));
+	return ftruncate(journal->fd, journal->end) < 0 ? -errno : 0;
+}
+
+int journal_open(int folder, struct blobs *blobs, struct journal_end *end, struct journal **out)
+{
+	_cleanup_(journal_close) struct journal *journal = calloc(1, sizeof(*journal));
+	int r;
+
+	if (!journal)
+		return -ENOMEM;
+	*end = (struct journal_end){ 0 };
+	journal->folder = folder;
+	journal->fd = openat(folder, NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (journal->fd < 0)
+		return -errno;
+	(void)unlinkat(folder, NEW_NAME, 0); /* of a compaction that was cut short */
+	r = replay_file(journal, blobs, end);
+	if (r < 0)
+		return r;
+	*out = TAKE_PTR(journal);
+	return 0;
+}
+
+void journal_close(struct journal *journal)
+{
+	if (!journal)
+		return;
+	pack_writer_free(&journal->pending);
+	close_fd(journal->fd);
+	free(journal);
+}
+
+int journal_add(struct journal *journal, struct view bytes)
+{
+	record_write(&journal->pending, RECORD_BLOB, bytes.p, bytes.n);
+	return journal->pending.error;
+}
+
+static int append(struct journal *journal, const struct pack_writer *records, size_t reserve)
+{
+	size_t at = 0;
+
+	if (records->error < 0)
+		return records->error;
+	if (reserve && fallocate(journal->fd, FALLOC_FL_KEEP_SIZE, journal->end, (off_t)(records->n + reserve)) < 0 && errno != EOPNOTSUPP)
+		return -errno;
+	while (at < records->n) {
+		ssize_t n = pwrite(journal->fd, records->bytes + at, records->n - at, journal->end + (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		at += (size_t)n;
+	}
+	if (fdatasync(journal->fd) < 0)
+		return -errno;
+	journal->end += (off_t)records->n;
+	return 0;
+}
+
+/* After a failed append: what may have got to the file does not count. */
+static void cut(struct journal *journal)
+{
+	if (ftruncate(journal->fd, journal->end) < 0)
+		(void)log_errno(errno, "mesh.log: cannot cut off a failed write; the next start does");
+}
+
+static int append_entries(struct journal *journal, struct pack_writer *records, enum record kind, const struct head_entry *entries,
+			  unsigned count, size_t reserve)
+{
+	CLEANUP(pack_writer_free) struct pack_writer body = { .bytes = NULL };
+	int r = have_encode(entries, count, &body);
+
+	if (r < 0)
+		return r;
+	record_write(records, kind, body.bytes, body.n);
+	r = append(journal, records, reserve);
+	if (r < 0)
+		cut(journal);
+	return r;
+}
+
+int journal_intent(struct journal *journal, const struct head_entry *entries, unsigned count)
+{
+	CLEANUP(pack_writer_free) struct pack_writer records = journal->pending;
+
+	journal->pending = (struct pack_writer){ .bytes = NULL };
+	return append_entries(journal, &records, RECORD_INTENT, entries, count, COMMIT_ROOM);
+}
+
+int journal_commit(struct journal *journal, const struct head_entry *entries, unsigned count)
+{
+	CLEANUP(pack_writer_free) struct pack_writer records = { .bytes = NULL };
+
+	return append_entries(journal, &records, RECORD_COMMIT, entries, count, 0);
+}
+
+void journal_abort(struct journal *journal)
+{
+	CLEANUP(pack_writer_free) struct pack_writer records = { .bytes = NULL };
+
+	pack_writer_free(&journal->pending);
+	record_write(&records, RECORD_ABORT, NULL, 0);
+	if (append(journal, &records, 0) < 0)
+		cut(journal); /* the next start sees an interrupted intent and does the same */
+}
+
+int journal_reset(struct journal *journal)
+{
+	pack_writer_free(&journal->pending);
+	journal->end = 0;
+	return ftruncate(journal->fd, 0) < 0 || fsync(journal->fd) < 0 ? -errno : 0;
+}
+
+static int add_blob(const struct hash *name _unused_, struct view bytes, void *arg)
+{
+	struct pack_writer *records = arg;
+
+	record_write(records, RECORD_BLOB, bytes.p, bytes.n);
+	return records->error;
+}
+
+static int write_anew(struct journal *journal, const struct blobs *blobs, const struct head_entry *entries, unsigned count)
+{
+	CLEANUP(pack_writer_free) struct pack_writer records = { .bytes = NULL };
+	struct journal fresh = { .folder = journal->folder };
+	int r;
+
+	fresh.fd = openat(journal->folder, NEW_NAME, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fresh.fd < 0)
+		return -errno;
+	r = blobs_each(blobs, add_blob, &records);
+	if (r == 0)
+		r = append_entries(&fresh, &records, RECORD_COMMIT, entries, count, 0);
+	if (r == 0 && (renameat(journal->folder, NEW_NAME, journal->folder, NAME) < 0 || fsync(journal->folder) < 0))
+		r = -errno;
+	if (r < 0) {
+		close_fd(fresh.fd);
+		(void)unlinkat(journal->folder, NEW_NAME, 0);
+		return r;
+	}
+	close_fd(journal->fd);
+	journal->fd = fresh.fd;
+	journal->end = fresh.end;
+	return 0;
+}
+
+void journal_compact(struct journal *journal, const struct blobs *blobs, const struct head_entry *entries, unsigned count)
+{
+	int r;
+
+	if (journal->end < SLACK_BYTES || (size_t)journal->end < 2 * blobs_bytes(blobs))
+		return;
+	r = write_anew(journal, blobs, entries, count);
+	if (r < 0)
+		(void)log_errno(r, "mesh.log: cannot write it anew; the long one stays in use");
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The last known good, and what is under way: one append-only file, mesh.log.
+ *
+ * Records: kind (1 byte), length (4, big endian), bytes, and the first 16 bytes of BLAKE2b over all of these. Kinds: a blob; an intent (the documents
+ * that are about to be put in force); a commit (they are); an abort (they are not after all). At start the last commit counts; what follows it was
+ * never in force as a whole, and the device is brought back to the commit. A torn tail is cut off. When less than half of the file is of use
+ * it is written anew beside and renamed.
+ */
+#pragma once
+
+#include "libdoc/head.h"
+#include "netd/blobs.h"
+
+struct journal;
+
+/** What a replay found. */
+struct journal_end {
+	unsigned count; /* entries of the last commit; 0: none */
+	struct head_entry entries[HEAD_ENTRIES_MAX];
+	bool interrupted; /* an intent came after it, and neither commit nor abort */
+};
+
+/**
+ * Open mesh.log, make it if need be, and replay it: every blob goes into blobs, without references.
+ * @return 0; negative errno. A file that is damaged in its middle is used up to the damage.
+ */
+_must_check_ int journal_open(int folder, struct blobs *blobs, struct journal_end *end, struct journal **journal);
+void journal_close(struct journal *journal);
+DEFINE_CLEANUP(struct journal *, journal_close)
+
+/** Collect a blob for the next intent. @return 0; -ENOMEM */
+_must_check_ int journal_add(struct journal *journal, struct view bytes);
+/** Write what was collected and the intent, reserve room for its commit, and wait for the disk. On failure the file is as before. @return 0; -ENOSPC ... */
+_must_check_ int journal_intent(struct journal *journal, const struct head_entry *entries, unsigned count);
+/** The intent is in force. @return 0; negative errno: it does not count, the caller goes back */
+_must_check_ int journal_commit(struct journal *journal, const struct head_entry *entries, unsigned count);
+/** It is not. Collected blobs are forgotten. */
+void journal_abort(struct journal *journal);
+/** Start over: with nothing in force (leaving a deployment). */
+_must_check_ int journal_reset(struct journal *journal);
+/** Write the file anew if too much of it is of no use any more. Failure leaves the old one, logged. */
+void journal_compact(struct journal *journal, const struct blobs *blobs, const struct head_entry *entries, unsigned count);

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "netd/mesh.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+int refuse(struct refusal *refusal, const char *code, const char *format, ...)
+{
+	va_list args;
+
+	(void)snprintf(refusal->code, sizeof(refusal->code), "%s", code);
+	va_start(args, format);
+	(void)vsnprintf(refusal->reason, sizeof(refusal->reason), format, args);
+	va_end(args);
+	return -EBADMSG;
+}
+
+void mesh_free(struct mesh *mesh)
+{
+	if (!mesh)
+		return;
+	free(mesh->networks);
+	free(mesh);
+}
+
+/* -- Opening ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Verify the document that an entry names, and that it is what the entry says. */
+static int document_open(const struct state *state, const struct blobs *blobs, const struct head_entry *entry, struct envelope *envelope,
+			 struct refusal *refusal)
+{
+	struct view bytes;
+
+	if (blobs_get(blobs, &entry->hash, &bytes) < 0)
+		return refuse(refusal, "missing-document", "a document that the head names could not be had; the old configuration stays");
+	if (envelope_open(bytes.p, bytes.n, envelope) < 0 || envelope->type != entry->type)
+		return refuse(refusal, "malformed", "a document that the head calls %s is not one", document_type_name(entry->type));
+	if (keyset_verify(&state->keyset, envelope, KEY_ONLINE) < 0)
+		return refuse(refusal, "forged", "a %s is not signed by an online key of keyset generation %" PRIu64,
+			      document_type_name(entry->type), state->keyset.header.generation);
+	return 0;
+}
+
+static int header_check(const struct state *state, const struct head_entry *entry, const struct document_header *header,
+			struct refusal *refusal)
+{
+	if (!id_equal(&header->deployment, &state->keyset.header.deployment))
+		return refuse(refusal, "deployment", "a %s is of another deployment", document_type_name(entry->type));
+	if (!id_equal(&header->id, &entry->id) || header->generation != entry->generation || header->epoch != entry->epoch)
+		return refuse(refusal, "mixed", "a %s is generation %" PRIu64 " epoch %u, but the head names generation %" PRIu64 " epoch %u",
+			      document_type_name(entry->type), header->generation, header->epoch, entry->generation, entry->epoch);
+	if (header->epoch != state->keyset.header.epoch)
+		return refuse(refusal, "epoch", "a %s is of epoch %u; the keyset says %u", document_type_name(entry->type),
+			      header->epoch, state->keyset.header.epoch);
+	return 0;
+}
+
+static int host_open(const struct state *state, const struct blobs *blobs, struct mesh *mesh, struct refusal *refusal)
+{
+	const struct head_entry *entry = NULL;
+	struct envelope envelope;
+	int r;
+
+	for (unsigned i = 0; i < mesh->count; i++)
+		if (mesh->entries[i].type == DOC_host)
+			entry = &mesh->entries[i];
+	if (!entry || !id_equal(&entry->id, &state->host))
+		return refuse(refusal, "other-host", "the head names no host document of this host");
+	r = document_open(state, blobs, entry, &envelope, refusal);
+	if (r < 0)
+		return r;
+	if (host_document_decode(envelope.payload, &mesh->host) < 0)
+		return refuse(refusal, "malformed", "the host document is malformed");
+	return header_check(state, entry, &mesh->host.header, refusal);
+}
+
+static int network_open(const struct state *state, const struct blobs *blobs, struct mesh *mesh, unsigned i, struct refusal *refusal)
+{
+	const struct host_network *member = &mesh->host.networks[i];
+	struct network_document *network = &mesh->networks[i];
+	const struct head_entry *entry = NULL;
+	struct envelope envelope;
+	char text[PREFIX_TEXT], id[ID_TEXT];
+	int r;
+
+	for (unsigned j = 0; j < mesh->count; j++)
+		if (mesh->entries[j].type == DOC_network && id_equal(&mesh->entries[j].id, &member->network))
+			entry = &mesh->entries[j];
+	if (!entry)
+		return refuse(refusal, "mixed", "the host document names network %s, the head does not", id_format(&member->network, id));
+	r = document_open(state, blobs, entry, &envelope, refusal);
+	if (r < 0)
+		return r;
+	r = network_document_decode(envelope.payload, network);
+	if (r == -E2BIG)
+		return refuse(refusal, "too-many-peers", "network %s has more than %d peers", id_format(&member->network, id), PEERS_MAX);
+	if (r < 0)
+		return refuse(refusal, "malformed", "the manifest of network %s is malformed", id_format(&member->network, id));
+	r = header_check(state, entry, &network->header, refusal);
+	if (r < 0)
+		return r;
+	for (unsigned j = 0; j < member->address_count; j++)
+		if (!network_document_covers(network, &member->addresses[j]))
+			return refuse(refusal, "address", "%s, given to this host, is not within network %s",
+				      prefix_format(&member->addresses[j], text), network->name);
+	mesh->peers += network->count;
+	if (mesh->mtu == 0 || network->mtu < mesh->mtu)
+		mesh->mtu = network->mtu;
+	return 0;
+}
+
+int mesh_open(const struct state *state, const struct blobs *blobs, const struct head_entry *entries, unsigned count, struct mesh **out,
+	      struct refusal *refusal)
+{
+	_cleanup_(mesh_free) struct mesh *mesh = calloc(1, sizeof(*mesh));
+	unsigned networks = 0;
+	int r;
+
+	if (!mesh)
+		return -ENOMEM;
+	memcpy(mesh->entries, entries, count * sizeof(entries[0]));
+	mesh->count = count;
+	r = host_open(state, blobs, mesh, refusal);
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < count; i++)
+		networks += entries[i].type == DOC_network;
+	if (networks != mesh->host.network_count)
+		return refuse(refusal, "mixed", "the head names %u networks, the host document %u", networks, mesh->host.network_count);
+	mesh->networks = calloc(networks ? networks : 1, sizeof(mesh->networks[0]));
+	if (!mesh->networks)
+		return -ENOMEM;
+	mesh->network_count = networks;
+	for (unsigned i = 0; i < networks; i++) {
+		r = network_open(state, blobs, mesh, i, refusal);
+		if (r < 0)
+			return r;
+	}
+	if (mesh->peers > PEERS_MAX)
+		return refuse(refusal, "too-many-peers", "%" PRIu64 " peers over all networks; at most %d are taken", mesh->peers, PEERS_MAX);
+	*out = TAKE_PTR(mesh);
+	return 0;
+}
+
+const struct network_document *mesh_network(const struct mesh *mesh, const struct id *network)
+{
+	for (unsigned i = 0; mesh && i < mesh->network_count; i++)
+		if (id_equal(&mesh->networks[i].header.id, network))
+			return &mesh->networks[i];
+	return NULL;
+}
+
+/* -- Walking and merging ---------------------------------------------------------------------------------------------------------- */
+
+static int walk_lookup(const struct hash *name, struct view *bytes, void *arg)
+{
+	const struct mesh_walk *walk = arg;
+
+	return blobs_get(walk->blobs, name, bytes);
+}
+
+int mesh_diff(struct mesh_walk *walk)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && walk->old && i < walk->old->network_count; i++) {
+		const struct network_document *network = &walk->old->networks[i];
+
+		if (mesh_network(walk->new, &network->header.id))
+			continue;
+		walk->network = network;
+		r = trie_diff(&network->root, NULL, walk_lookup, &walk->events, walk);
+	}
+	for (unsigned i = 0; r == 0 && walk->new && i < walk->new->network_count; i++) {
+		const struct network_document *old = mesh_network(walk->old, &walk->new->networks[i].header.id);
+
+		walk->network = &walk->new->networks[i];
+		r = trie_diff(old ? &old->root : NULL, &walk->network->root, walk_lookup, &walk->events, walk);
+	}
+	return r;
+}
+
+static int merge_entry(const struct network_document *network, const struct peer *peer, unsigned families, struct merged_peer *merged)
+{
+	if (merged->present && memcmp(merged->wg_key, peer->statement.wg_key, KEY_BYTES) != 0)
+		return -EBADMSG;
+	memcpy(merged->wg_key, peer->statement.wg_key, KEY_BYTES);
+	merged->present = true;
+	/* The most conservative of several networks: the shortest interval that keeps the path open. */
+	if (network->keepalive && (merged->keepalive == 0 || network->keepalive < merged->keepalive))
+		merged->keepalive = network->keepalive;
+	for (unsigned i = 0; merged->endpoint.family == 0 && i < peer->endpoint_count; i++)
+		if (families & 1U << peer->endpoints[i].family)
+			merged->endpoint = peer->endpoints[i];
+	for (unsigned i = 0; i < peer->address_count; i++) {
+		bool known = false;
+
+		for (unsigned j = 0; j < merged->allowed_count; j++)
+			known = known || prefix_equal(&merged->allowed[j], &peer->addresses[i]);
+		if (!known && merged->allowed_count < WG_ALLOWED_MAX)
+			merged->allowed[merged->allowed_count++] = peer->addresses[i];
+	}
+	return 0;
+}
+
+int mesh_merge(const struct mesh *mesh, const struct blobs *blobs, const struct id *host, const struct peer *known, const struct id *of,
+	       unsigned families, struct merged_peer *merged)
+{
+	merged->present = false;
+	merged->keepalive = merged->allowed_count = 0;
+	merged->endpoint = (struct endpoint){ 0 };
+	for (unsigned i = 0; mesh && i < mesh->network_count; i++) {
+		const struct network_document *network = &mesh->networks[i];
+		struct peer found;
+		bool missing;
+		int r;
+
+		if (of && id_equal(&network->header.id, of)) {
+			r = known ? merge_entry(network, known, families, merged) : 0;
+		} else {
+			/* The lookup only reads; its type has no const because a lookup may cache. */
+			r = trie_get(&network->root, host, blobs_lookup, (void *)(uintptr_t)blobs, &found, &missing);
+			if (r == -ENOENT && !missing)
+				continue;
+			if (r == 0)
+				r = merge_entry(network, &found, families, merged);
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

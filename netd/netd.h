@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * netd: holds CAP_NET_ADMIN, believes nobody, makes the mesh real.
+ *
+ * One context, one file per socket: documents.c (fetchd), admin.c (root), view.c (anybody), tunnel.c (wg-launch); what they share is engine.c: the mesh in force
+ * and how it changes.
+ */
+#pragma once
+
+#include "libipc/channel.h"
+#include "libipc/loop.h"
+#include "netd/journal.h"
+#include "netd/overlay.h"
+
+#define STALE_MS (15 * 60 * 1000)    /* no fresh head for so long: shown as stale, nothing is torn down */
+#define OFFER_MS (60 * 1000)         /* fetchd has so long to bring what an offer needs */
+#define DRIFT_MS (5 * 60 * 1000)     /* between comparisons with the device that nothing else asked for (M12) */
+#define RETRY_MS 5000                /* after a device that could not be brought to either state */
+#define WANT_MAX 1000                /* blobs asked for at once (libipc/messages.def) */
+
+enum engine_state {
+	ENGINE_WAITING, /* for a tunnel: there is no device */
+	ENGINE_RUNNING,
+	ENGINE_BROKEN, /* the device is in neither state; netd tries again */
+};
+
+struct last_result {
+	enum outcome outcome; /* 0: none yet */
+	struct refusal refusal;
+	uint64_t at_ms; /* loop_now_ms() */
+};
+
+struct netd {
+	struct loop *loop;
+	struct state state;
+	struct blobs *blobs;
+	struct owners *owners;
+	struct journal *journal;
+	struct overlay overlay;
+	struct mesh *mesh; /* in force; NULL: none */
+	enum engine_state engine;
+	struct loop_watch *lifeline; /* of a userspace tunnel */
+	struct loop_timer *drift, *retry;
+	uint64_t mended;   /* peers that were found to differ, since start */
+	uint64_t fresh_ms; /* when the last head with our nonce came; 0 never */
+	struct last_result last;
+
+	struct listener *documents, *view, *admin, *tunnel;
+	struct channel *fetchd; /* the one that counts; NULL */
+	bool greeted;           /* transport_key is known */
+	uint8_t transport_key[KEY_BYTES];
+	bool asked;
+	uint8_t nonce[32]; /* the outstanding one */
+	struct offer *offer; /* under way; NULL */
+	struct loop_timer *offer_deadline;
+};
+
+/* -- engine.c ---------------------------------------------------------------------------------------------------------------------- */
+
+/** Replay the journal and verify the last known good: what will be in force as soon as there is a device. @return 0; negative errno */
+_must_check_ int engine_load(struct netd *netd);
+/** There is a device: bring it to what is in force. Called at start, and when a tunnel came. */
+void engine_attach(struct netd *netd);
+/** The tunnel is gone. */
+void engine_detach(struct netd *netd);
+
+/**
+ * Check a set of documents whose blobs are all here, and put it in force: journal, apply, commit, or back to what was.
+ * @return what became of it; refusal says why if it is neither applied nor unchanged
+ */
+enum outcome engine_apply(struct netd *netd, const struct head_entry *entries, unsigned count, struct refusal *refusal);
+/** Nothing in force any more, device emptied (leaving). @return 0; negative errno */
+_must_check_ int engine_clear(struct netd *netd);
+
+const char *engine_state_name(const struct netd *netd);
+
+/* -- the sockets: each takes a listening descriptor ------------------------------------------------------------------------------- */
+
+_must_check_ int documents_listen(struct netd *netd, int fd, uid_t fetchd_uid);
+_must_check_ int view_listen(struct netd *netd, int fd);
+_must_check_ int admin_listen(struct netd *netd, int fd);
+_must_check_ int tunnel_listen(struct netd *netd, int fd, uid_t launch_uid);
+
+/** Tell fetchd who this host is now, after something of it changed, and ask for a head. */
+void documents_announce(struct netd *netd);
+/** End an offer that is under way without a result. */
+void documents_forget(struct netd *netd);

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "netd/overlay.h"
+
+#include <errno.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+
+#include "libipc/log.h"
+
+/* -- The device ------------------------------------------------------------------------------------------------------------------- */
+
+int overlay_attach(struct overlay *overlay)
+{
+	struct rtnl_link link;
+	int r = rtnl_link_get(overlay->rtnl, overlay->name, &link);
+
+	if (r == -ENODEV && overlay->kind == WG_KERNEL) {
+		r = rtnl_link_add_wireguard(overlay->rtnl, overlay->name);
+		if (r == 0)
+			r = rtnl_link_get(overlay->rtnl, overlay->name, &link);
+	}
+	if (r == 0)
+		r = wg_open(overlay->kind, overlay->name, &overlay->wg);
+	if (r == 0)
+		overlay->index = link.index;
+	return r;
+}
+
+void overlay_detach(struct overlay *overlay)
+{
+	wg_close(overlay->wg);
+	overlay->wg = NULL;
+	overlay->index = 0;
+}
+
+/* -- Looking at the host ---------------------------------------------------------------------------------------------------------- */
+
+struct underlay {
+	struct overlay *overlay;
+	struct endpoint *addresses;
+	unsigned count, max;
+};
+
+static int underlay_address(const struct rtnl_address *address, void *arg)
+{
+	struct underlay *found = arg;
+	struct endpoint *endpoint = &found->addresses[found->count];
+
+	if (address->index == found->overlay->index || address->scope != RT_SCOPE_UNIVERSE || !address->usable)
+		return 0;
+	if (address->address.family == 4 && address->address.b[0] == 127)
+		return 0;
+	found->overlay->families |= 1U << address->address.family;
+	if (found->count == found->max)
+		return 0;
+	*endpoint = (struct endpoint){ .family = address->address.family, .port = found->overlay->listen_port };
+	memcpy(endpoint->b, address->address.b, sizeof(endpoint->b));
+	found->count++;
+	return 0;
+}
+
+unsigned overlay_underlay(struct overlay *overlay, struct endpoint *addresses, unsigned max)
+{
+	struct underlay found = { .overlay = overlay, .addresses = addresses, .max = max };
+	int r;
+
+	overlay->families = 0;
+	r = rtnl_address_each(overlay->rtnl, underlay_address, &found);
+	if (r < 0)
+		(void)log_errno(r, "cannot list this host's addresses");
+	if (overlay->families == 0)
+		overlay->families = 1U << 4 | 1U << 6; /* not known: any endpoint is worth a try */
+	return found.count;
+}
+
+struct route_check {
+	const struct overlay *overlay;
+	const struct prefix *range;
+	const char *network;
+	struct refusal *refusal;
+};
+
+static int route_check(const struct rtnl_route *route, void *arg)
+{
+	const struct route_check *check = arg;
+	char range[PREFIX_TEXT], other[PREFIX_TEXT];
+
+	if (route->destination.length == 0 || route->protocol == ROUTE_PROTOCOL)
+		return 0;
+	if (check->overlay->index && route->index == check->overlay->index)
+		return 0;
+	if (!prefix_overlaps(&route->destination, check->range))
+		return 0;
+	return refuse(check->refusal, "route-overlap", "%s of network %s overlaps the route to %s that this host has already",
+		      prefix_format(check->range, range), check->network, prefix_format(&route->destination, other));
+}
+
+int overlay_check_routes(struct overlay *overlay, const struct mesh *old, const struct mesh *new, struct refusal *refusal)
+{
+	for (unsigned i = 0; i < new->network_count; i++) {
+		const struct network_document *network = &new->networks[i];
+		const struct network_document *before = mesh_network(old, &network->header.id);
+
+		for (unsigned j = 0; j < network->cidr_count; j++) {
+			struct route_check check = { overlay, &network->cidrs[j], network->name, refusal };
+			bool known = false;
+			int r;
+
+			for (unsigned k = 0; before && k < before->cidr_count; k++)
+				known = known || prefix_equal(&before->cidrs[k], &network->cidrs[j]);
+			r = known ? 0 : rtnl_route_each(overlay->rtnl, route_check, &check);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+/* -- Addresses, routes, MTU ------------------------------------------------------------------------------------------------------- */
+
+struct plumbing {
+	int index;
+	unsigned address_count, route_count;
+	struct prefix addresses[NETWORKS_MAX * ADDRESSES_MAX];
+	struct prefix routes[NETWORKS_MAX * CIDRS_MAX];
+	const struct prefix *sources[NETWORKS_MAX * CIDRS_MAX]; /* preferred source of each route; NULL */
+};
+
+static bool contains(const struct prefix *list, unsigned count, const struct prefix *wanted)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (prefix_equal(&list[i], wanted))
+			return true;
+	return false;
+}
+
+static void wanted_by(const struct mesh *mesh, struct plumbing *plumbing)
+{
+	plumbing->address_count = plumbing->route_count = 0;
+	for (unsigned i = 0; mesh && i < mesh->network_count; i++) {
+		const struct host_network *member = &mesh->host.networks[i];
+		const struct network_document *network = &mesh->networks[i];
+
+		for (unsigned j = 0; j < member->address_count; j++)
+			if (!contains(plumbing->addresses, plumbing->address_count, &member->addresses[j]))
+				plumbing->addresses[plumbing->address_count++] = member->addresses[j];
+		for (unsigned j = 0; j < network->cidr_count; j++) {
+			const struct prefix *source = NULL;
+
+			if (contains(plumbing->routes, plumbing->route_count, &network->cidrs[j]))
+				continue;
+			for (unsigned k = 0; k < member->address_count; k++)
+				if (member->addresses[k].family == network->cidrs[j].family)
+					source = &member->addresses[k];
+			plumbing->sources[plumbing->route_count] = source;
+			plumbing->routes[plumbing->route_count++] = network->cidrs[j];
+		}
+	}
+}
+
+static int found_address(const struct rtnl_address *address, void *arg)
+{
+	struct plumbing *found = arg;
+
+	if (address->index == found->index && address->ours && found->address_count < ARRAY_SIZE(found->addresses))
+		found->addresses[found->address_count++] = address->address;
+	return 0;
+}
+
+static int found_route(const struct rtnl_route *route, void *arg)
+{
+	struct plumbing *found = arg;
+
+	if (route->index == found->index && route->protocol == ROUTE_PROTOCOL && found->route_count < ARRAY_SIZE(found->routes))
+		found->routes[found->route_count++] = route->destination;
+	return 0;
+}
+
+static int link_adjust(struct overlay *overlay, const struct mesh *to)
+{
+	uint32_t mtu = to && to->mtu ? to->mtu : 0;
+	struct rtnl_link link;
+	int r = rtnl_link_get(overlay->rtnl, overlay->name, &link);
+
+	if (r < 0 || (link.up && (mtu == 0 || link.mtu == mtu)))
+		return r;
+	return rtnl_link_set(overlay->rtnl, overlay->index, mtu, true);
+}
+
+static int gone(int r)
+{
+	return r == -EADDRNOTAVAIL || r == -ESRCH || r == -ENODEV ? 0 : r;
+}
+
+static int there(int r)
+{
+	return r == -EEXIST ? 0 : r;
+}
+
+static int plumb(struct overlay *overlay, const struct plumbing *have, const struct plumbing *want)
+{
+	bool removed = false;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < want->address_count; i++)
+		if (!contains(have->addresses, have->address_count, &want->addresses[i]))
+			r = there(rtnl_address_add(overlay->rtnl, overlay->index, &want->addresses[i]));
+	for (unsigned i = 0; r == 0 && i < have->route_count; i++)
+		if (!contains(want->routes, want->route_count, &have->routes[i]))
+			r = gone(rtnl_route_delete(overlay->rtnl, overlay->index, &have->routes[i]));
+	for (unsigned i = 0; r == 0 && i < have->address_count; i++) {
+		if (contains(want->addresses, want->address_count, &have->addresses[i]))
+			continue;
+		r = gone(rtnl_address_delete(overlay->rtnl, overlay->index, &have->addresses[i]));
+		removed = true;
+	}
+	/* With an address the kernel drops the routes that preferred it as their source. */
+	for (unsigned i = 0; r == 0 && i < want->route_count; i++)
+		if (removed || !contains(have->routes, have->route_count, &want->routes[i]))
+			r = there(rtnl_route_add(overlay->rtnl, overlay->index, &want->routes[i], want->sources[i]));
+	return r;
+}
+
+int overlay_plumb(struct overlay *overlay, const struct mesh *from, const struct mesh *to)
+{
+	struct plumbing have = { .index = overlay->index }, want = { .index = overlay->index };
+	int r = 0;
+
+	wanted_by(to, &want);
+	if (from) {
+		wanted_by(from, &have);
+	} else {
+		r = rtnl_address_each(overlay->rtnl, found_address, &have);
+		if (r == 0)
+			r = rtnl_route_each(overlay->rtnl, found_route, &have);
+	}
+	if (r == 0 && (!from || !to || from->mtu != to->mtu))
+		r = link_adjust(overlay, to);
+	return r < 0 ? r : plumb(overlay, &have, &want);
+}

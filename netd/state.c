@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "netd/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "libipc/log.h"
+
+#define WG_KEY_FILE_BYTES (8 + KEY_BYTES)
+
+/* -- Files ------------------------------------------------------------------------------------------------------------------------ */
+
+/* @return bytes read, at most max; -ENOENT; -EMSGSIZE; negative errno */
+static ssize_t file_read(int folder, const char *name, void *bytes, size_t max)
+{
+	_cleanup_close_ int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat stat;
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &stat) < 0)
+		return -errno;
+	if (stat.st_size < 0 || (size_t)stat.st_size > max)
+		return -EMSGSIZE;
+	n = read(fd, bytes, max);
+	return n < 0 ? -errno : n;
+}
+
+static int file_write(int folder, const char *name, const void *bytes, size_t n)
+{
+	_cleanup_close_ int fd = -1;
+	char new_name[32];
+	int r = 0;
+
+	(void)snprintf(new_name, sizeof(new_name), "%s.new", name);
+	fd = openat(folder, new_name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, bytes, n) != (ssize_t)n)
+		r = errno ? -errno : -ENOSPC;
+	else if (fsync(fd) < 0 || renameat(folder, new_name, folder, name) < 0 || fsync(folder) < 0)
+		r = -errno;
+	if (r < 0)
+		(void)unlinkat(folder, new_name, 0);
+	return r;
+}
+
+static int file_remove(int folder, const char *name)
+{
+	return unlinkat(folder, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static void put_counter(uint8_t out[8], uint64_t value)
+{
+	for (unsigned i = 0; i < 8; i++)
+		out[i] = (uint8_t)(value >> (56 - 8 * i));
+}
+
+static uint64_t get_counter(const uint8_t in[8])
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		value = value << 8 | in[i];
+	return value;
+}
+
+/* -- Keys ------------------------------------------------------------------------------------------------------------------------- */
+
+const uint8_t *state_host_key(const struct state *state)
+{
+	return state->host_secret + SECRET_KEY_BYTES - KEY_BYTES;
+}
+
+static int host_key_open(struct state *state)
+{
+	uint8_t seed[crypto_sign_SEEDBYTES], public[KEY_BYTES];
+	ssize_t n = file_read(state->folder, "host.key", seed, sizeof(seed));
+
+	if (n == -ENOENT) {
+		randombytes_buf(seed, sizeof(seed));
+		n = file_write(state->folder, "host.key", seed, sizeof(seed));
+		n = n < 0 ? n : (ssize_t)sizeof(seed);
+	}
+	/* A damaged identity is not replaced behind the owner's back: the host would come back as a stranger. */
+	if (n >= 0 && n != (ssize_t)sizeof(seed))
+		n = -EBADMSG;
+	if (n >= 0)
+		(void)crypto_sign_seed_keypair(public, state->host_secret, seed);
+	sodium_memzero(seed, sizeof(seed));
+	if (n < 0)
+		return log_errno((int)n, "host.key cannot be used; restore it, or remove it to become a new host");
+	host_id_of(state_host_key(state), &state->host);
+	return 0;
+}
+
+/* A new WireGuard key, with a counter above every one before, so that the old one cannot be brought back. */
+static int wg_key_make(struct state *state)
+{
+	uint8_t file[WG_KEY_FILE_BYTES];
+	uint64_t counter = state->wg_counter + 1;
+	int r;
+
+	/* If the file was lost, so was the counter; the time goes on in its stead. */
+	if (counter < (uint64_t)time(NULL))
+		counter = (uint64_t)time(NULL);
+	put_counter(file, counter);
+	randombytes_buf(file + 8, KEY_BYTES);
+	file[8] &= 248; /* clamped as `wg genkey` does (RFC 7748, 5) */
+	file[8 + 31] = (uint8_t)((file[8 + 31] & 127) | 64);
+	r = file_write(state->folder, "wg.key", file, sizeof(file));
+	sodium_memzero(file, sizeof(file));
+	return r;
+}
+
+static int wg_key_open(struct state *state)
+{
+	uint8_t file[WG_KEY_FILE_BYTES];
+	ssize_t n = file_read(state->folder, "wg.key", file, sizeof(file));
+
+	if (n == -ENOENT) {
+		n = wg_key_make(state);
+		if (n == 0)
+			n = file_read(state->folder, "wg.key", file, sizeof(file));
+	}
+	if (n >= 0 && n != (ssize_t)sizeof(file))
+		n = -EBADMSG;
+	if (n >= 0) {
+		state->wg_counter = get_counter(file);
+		memcpy(state->wg_private, file + 8, KEY_BYTES);
+		(void)crypto_scalarmult_base(state->wg_public, state->wg_private);
+	}
+	sodium_memzero(file, sizeof(file));
+	return n < 0 ? log_errno((int)n, "wg.key cannot be used; remove it to make a new one") : 0;
+}
+
+static int starts_open(struct state *state)
+{
+	uint8_t file[8];
+	ssize_t n = file_read(state->folder, "starts", file, sizeof(file));
+	uint64_t starts = n == (ssize_t)sizeof(file) ? get_counter(file) + 1 : 1;
+	int r;
+
+	put_counter(file, starts);
+	r = file_write(state->folder, "starts", file, sizeof(file));
+	if (r == -ENOSPC || r == -EDQUOT || r == -EROFS)
+		log_warning("the state folder cannot be written; receipts may be taken for old ones until it can");
+	else if (r < 0)
+		return log_errno(r, "cannot count this start");
+	state->sequence = (starts << 24) + 1;
+	return 0;
+}
+
+/* -- Root and keyset -------------------------------------------------------------------------------------------------------------- */
+
+static int root_open(struct state *state)
+{
+	uint8_t bytes[ENVELOPE_BYTES_MAX];
+	ssize_t n = file_read(state->folder, "root.pub", state->root, KEY_BYTES);
+	int r;
+
+	if (n == -ENOENT)
+		return 0;
+	if (n != KEY_BYTES)
+		return log_errno(n < 0 ? (int)n : -EBADMSG, "root.pub cannot be used; enrol again");
+	state->pinned = true;
+	n = file_read(state->folder, "keyset", bytes, sizeof(bytes));
+	if (n == -ENOENT)
+		return 0;
+	r = n < 0 ? (int)n : keyset_open(bytes, (size_t)n, state->root, &state->keyset);
+	if (r < 0)
+		return log_errno(r, "the stored keyset does not verify by the pinned root; a new one is awaited"), 0;
+	hash_of(bytes, (size_t)n, &state->keyset_name);
+	state->deployed = true;
+	return 0;
+}
+
+int state_open(const char *path, struct state *state)
+{
+	int r;
+
+	*state = (struct state){ .folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) };
+	if (state->folder < 0)
+		return log_errno(errno, "cannot open the state folder %s", path);
+	r = host_key_open(state);
+	if (r == 0)
+		r = wg_key_open(state);
+	if (r == 0)
+		r = starts_open(state);
+	if (r == 0)
+		r = root_open(state);
+	return r;
+}
+
+void state_close(struct state *state)
+{
+	state->folder = close_fd(state->folder);
+	sodium_memzero(state->host_secret, sizeof(state->host_secret));
+	sodium_memzero(state->wg_private, sizeof(state->wg_private));
+}
+
+int state_pin(struct state *state, const uint8_t root[static KEY_BYTES])
+{
+	int r;
+
+	if (state->pinned)
+		return memcmp(state->root, root, KEY_BYTES) == 0 ? 0 : -EEXIST;
+	r = file_write(state->folder, "root.pub", root, KEY_BYTES);
+	if (r < 0)
+		return r;
+	memcpy(state->root, root, KEY_BYTES);
+	state->pinned = true;
+	return 0;
+}
+
+int state_unpin(struct state *state, bool forget_keys)
+{
+	int r = file_remove(state->folder, "keyset");
+
+	if (r == 0)
+		r = file_remove(state->folder, "root.pub");
+	if (r == 0 && forget_keys)
+		r = file_remove(state->folder, "host.key");
+	if (r == 0 && forget_keys)
+		r = wg_key_make(state); /* not just removed: the counter goes on */
+	if (r < 0)
+		return r;
+	state->pinned = state->deployed = false;
+	if (!forget_keys)
+		return 0;
+	r = host_key_open(state);
+	return r < 0 ? r : wg_key_open(state);
+}
+
+int state_take_keyset(struct state *state, const void *bytes, size_t n, const char **why)
+{
+	struct keyset keyset;
+	struct hash name;
+	int r;
+
+	*why = "no root key is pinned here; run loopback enroll";
+	if (!state->pinned)
+		return -EKEYREJECTED;
+	hash_of(bytes, n, &name);
+	if (state->deployed && hash_equal(&name, &state->keyset_name))
+		return 0;
+	*why = "it is not signed by the root key that was pinned at enrolment";
+	r = keyset_open(bytes, n, state->root, &keyset);
+	if (r < 0)
+		return r;
+	*why = "it is of another deployment";
+	if (state->deployed && !id_equal(&keyset.header.deployment, &state->keyset.header.deployment))
+		return -EKEYREJECTED;
+	*why = "it is older than the one in use";
+	if (state->deployed && !document_newer(&keyset.header, &state->keyset.header))
+		return -ESTALE;
+	*why = "it cannot be stored";
+	r = file_write(state->folder, "keyset", bytes, n);
+	/* The new root is in force only now; a crash in between leaves the old root and a keyset that it signed too. */
+	if (r == 0 && memcmp(keyset.root, state->root, KEY_BYTES) != 0)
+		r = file_write(state->folder, "root.pub", keyset.root, KEY_BYTES);
+	if (r < 0)
+		return r;
+	memcpy(state->root, keyset.root, KEY_BYTES);
+	state->keyset = keyset;
+	state->keyset_name = name;
+	state->deployed = true;
+	return 1;
+}
+
+/* -- Signing ---------------------------------------------------------------------------------------------------------------------- */
+
+struct document_header state_header(struct state *state)
+{
+	return (struct document_header){
+		.deployment = state->keyset.header.deployment,
+		.id = state->host,
+		.epoch = state->keyset.header.epoch,
+		.generation = state->sequence++,
+		.issued = (uint64_t)time(NULL),
+	};
+}
+
+int state_sign(const struct state *state, enum document_type type, const struct pack_writer *payload, struct pack_writer *envelope)
+{
+	return envelope_sign(type, payload->bytes, payload->n, state->host_secret, envelope);
+}
+
+int state_statement(const struct state *state, struct statement *statement)
+{
+	memcpy(statement->host_key, state_host_key(state), KEY_BYTES);
+	memcpy(statement->wg_key, state->wg_public, KEY_BYTES);
+	statement->counter = state->wg_counter;
+	return statement_sign(statement, &state->keyset.header.deployment, state->host_secret);
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The "view" socket: how things are, without keys that open anything, for whoever may connect. The form stands in docs/design/ipc.md.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "libipc/log.h"
+#include "libipc/memfd.h"
+#include "netd/netd.h"
+
+#define VIEW_VERSION 1
+#define VIEWERS_MAX 16
+#define NEVER UINT32_MAX
+
+struct peer_list {
+	const struct netd *netd;
+	struct pack_writer entries;
+	uint32_t count;
+};
+
+static int peer_add(const struct wg_device_state *device _unused_, const struct wg_peer_state *peer, void *arg)
+{
+	struct peer_list *list = arg;
+	struct pack_writer *out = &list->entries;
+	const struct id *host;
+
+	if (!peer) { /* the dump begins, or begins again */
+		list->count = 0;
+		out->n = 0;
+		return 0;
+	}
+	host = owners_of_key(list->netd->owners, peer->public_key);
+	pack_put_array(out, 8);
+	pack_put_bytes(out, host ? host->b : NULL, host ? ID_BYTES : 0);
+	pack_put_bytes(out, peer->public_key, KEY_BYTES);
+	pack_put_array(out, peer->allowed_count);
+	for (unsigned i = 0; i < peer->allowed_count; i++)
+		pack_put_prefix(out, &peer->allowed[i]);
+	if (peer->endpoint.family)
+		pack_put_endpoint(out, &peer->endpoint);
+	else
+		pack_put_raw(out, "\xc0", 1); /* nil */
+	pack_put_u64(out, peer->handshake);
+	pack_put_u64(out, peer->rx_bytes);
+	pack_put_u64(out, peer->tx_bytes);
+	pack_put_u64(out, peer->keepalive);
+	list->count++;
+	return out->error;
+}
+
+static void put_network(struct pack_writer *out, const struct network_document *network, const struct host_network *member)
+{
+	pack_put_array(out, 9);
+	pack_put_bytes(out, network->header.id.b, ID_BYTES);
+	pack_put_text(out, network->name);
+	pack_put_u64(out, network->header.epoch);
+	pack_put_u64(out, network->header.generation);
+	pack_put_u64(out, network->mtu);
+	pack_put_u64(out, network->keepalive);
+	pack_put_array(out, member->address_count);
+	for (unsigned i = 0; i < member->address_count; i++)
+		pack_put_prefix(out, &member->addresses[i]);
+	pack_put_array(out, network->cidr_count);
+	for (unsigned i = 0; i < network->cidr_count; i++)
+		pack_put_prefix(out, &network->cidrs[i]);
+	pack_put_u64(out, network->count);
+}
+
+static uint64_t seconds_since(uint64_t then_ms)
+{
+	return then_ms ? (loop_now_ms() - then_ms) / 1000 : NEVER;
+}
+
+static void put_view(struct pack_writer *out, const struct netd *netd, const struct peer_list *peers)
+{
+	const struct mesh *mesh = netd->mesh;
+	bool stale = netd->fresh_ms == 0 || loop_now_ms() - netd->fresh_ms > STALE_MS;
+
+	pack_put_array(out, 13);
+	pack_put_u64(out, VIEW_VERSION);
+	pack_put_text(out, netd->overlay.name);
+	pack_put_text(out, netd->overlay.kind == WG_KERNEL ? "kernel" : "userspace");
+	pack_put_text(out, engine_state_name(netd));
+	pack_put_bool(out, stale);
+	pack_put_u64(out, seconds_since(netd->fresh_ms));
+	pack_put_bytes(out, netd->state.host.b, ID_BYTES);
+	pack_put_bytes(out, netd->state.wg_public, KEY_BYTES);
+	pack_put_u64(out, netd->overlay.listen_port);
+	pack_put_array(out, mesh ? mesh->network_count : 0);
+	for (unsigned i = 0; mesh && i < mesh->network_count; i++)
+		put_network(out, &mesh->networks[i], &mesh->host.networks[i]);
+	pack_put_array(out, 4);
+	pack_put_u64(out, (uint64_t)netd->last.outcome);
+	pack_put_text(out, netd->last.refusal.code);
+	pack_put_text(out, netd->last.refusal.reason);
+	pack_put_u64(out, seconds_since(netd->last.at_ms));
+	pack_put_u64(out, netd->mended);
+	pack_put_array(out, peers->count);
+	pack_put_raw(out, peers->entries.bytes, peers->entries.n);
+}
+
+static int on_message(struct channel *channel, struct message *message, void *arg)
+{
+	CLEANUP(pack_writer_free) struct pack_writer view = { .bytes = NULL };
+	struct netd *netd = arg;
+	struct peer_list peers = { .netd = netd };
+	_cleanup_close_ int fd = -1;
+	int r = 0;
+
+	if (message->body.view_get.peers && netd->engine == ENGINE_RUNNING)
+		r = wg_dump(netd->overlay.wg, peer_add, &peers);
+	if (r == 0)
+		put_view(&view, netd, &peers);
+	pack_writer_free(&peers.entries);
+	if (r == 0)
+		r = view.error;
+	if (r == 0)
+		fd = r = memfd_of("view", view.bytes, view.n);
+	if (r < 0)
+		return log_errno(r, "cannot make a view");
+	return channel_send(channel, MSG_view, &(struct msg_view){ .bytes = view.n }, &fd);
+}
+
+int view_listen(struct netd *netd, int fd)
+{
+	const struct listener_config config = {
+		.self = PARTY_NETD,
+		.peer = PARTY_VIEWER,
+		.phase = PHASE_READY,
+		.any_uid = true, /* the socket's mode says who may */
+		.channels_max = VIEWERS_MAX,
+		.events = { on_message, NULL },
+		.arg = netd,
+	};
+
+	return listener_new(netd->loop, fd, &config, &netd->view);
+}
