@@ -49,11 +49,10 @@ static void print_options(const struct cli_option *options)
 	}
 }
 
-static void print_command_line(const struct cli_program *program, const struct cli_command *command)
+static void print_command_line(const struct cli_command *command)
 {
 	char left[128];
 
-	(void)program;
 	(void)snprintf(left, sizeof(left), "%s%s%s %s", command->noun, command->verb ? " " : "", command->verb ? command->verb : "",
 		       command->arguments);
 	(void)printf("  %-34s %s\n", left, command->summary);
@@ -64,7 +63,7 @@ static int help_program(const struct cli_program *program, const char *noun)
 	(void)printf("%s\n\nUsage: %s %s [OPTION]...\n\nCommands:\n", program->summary, program->name, noun ? noun : "COMMAND");
 	for (unsigned i = 0; i < program->command_count; i++)
 		if (!noun || same(program->commands[i].noun, noun))
-			print_command_line(program, &program->commands[i]);
+			print_command_line(&program->commands[i]);
 	(void)printf("\nOptions of every command:\n");
 	print_options(program->options);
 	if (!noun && program->epilogue)

@@ -16,7 +16,6 @@ enum cli_exit {
 	CLI_REFUSED = 1,     /* it was understood and did not succeed */
 	CLI_USAGE = 2,       /* the command line is not one of ours */
 	CLI_UNREACHABLE = 3, /* nobody answered */
-	CLI_INTERRUPTED = 130, /* Ctrl-C while waiting, as shells count it */
 };
 
 struct cli_voice {

@@ -52,17 +52,40 @@ static int no_answer(struct cli *cli, const struct daemon_socket *socket, int er
 			"loopback-%s", socket->daemon, strerror(-error), socket->daemon);
 }
 
-int daemon_call(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number number, const void *body, int timeout_ms,
-		struct message *answer)
+/* The table lets a daemon send several kinds of answers on one socket; only one of them answers this. */
+static int check_kind(struct message *answer, enum message_number expected)
+{
+	const struct message_type *type = message_type_of(answer->number);
+
+	if (answer->number == expected)
+		return 0;
+	for (unsigned i = 0; type && i < type->fds; i++)
+		answer->fds[i] = close_fd(answer->fds[i]);
+	return -EPROTO;
+}
+
+int daemon_call_quietly(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number number, const void *body,
+			enum message_number expected, int timeout_ms, struct message *answer)
 {
 	int r = channel_call(fd, socket->self, socket->peer, number, body, NULL, timeout_ms, cli->frame, answer);
+
+	return r < 0 ? r : check_kind(answer, expected);
+}
+
+int daemon_call(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number number, const void *body,
+		enum message_number expected, int timeout_ms, struct message *answer)
+{
+	int r = daemon_call_quietly(cli, socket, fd, number, body, expected, timeout_ms, answer);
 
 	return r < 0 ? no_answer(cli, socket, r, timeout_ms) : CLI_OK;
 }
 
-int daemon_receive(struct cli *cli, const struct daemon_socket *socket, int fd, int timeout_ms, struct message *answer)
+int daemon_receive(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number expected, int timeout_ms,
+		   struct message *answer)
 {
 	int r = channel_receive(fd, socket->self, socket->peer, timeout_ms, cli->frame, answer);
 
+	if (r == 0)
+		r = check_kind(answer, expected);
 	return r < 0 ? no_answer(cli, socket, r, timeout_ms) : CLI_OK;
 }

@@ -154,7 +154,7 @@ static int ask_netd(struct cli *cli, enum message_number number, const void *bod
 	int r = daemon_dial(cli, &netd_admin, &fd);
 
 	if (!r)
-		r = daemon_call(cli, &netd_admin, fd, number, body, NETD_TIMEOUT_MS, answer);
+		r = daemon_call(cli, &netd_admin, fd, number, body, MSG_admin_done, NETD_TIMEOUT_MS, answer);
 	if (r)
 		return r;
 	if (!answer->body.admin_done.ok)
@@ -194,14 +194,14 @@ static int unpin(struct cli *cli, bool forget_keys)
 static int ask_fetchd(struct cli *cli, int fd, enum message_number number, const void *body, char text[static 1025])
 {
 	struct message answer;
-	int r = daemon_call(cli, &fetchd_admin, fd, number, body, FETCHD_TIMEOUT_MS, &answer);
+	int r = daemon_call(cli, &fetchd_admin, fd, number, body, MSG_enroll_state, FETCHD_TIMEOUT_MS, &answer);
 
 	while (!r) {
 		(void)text_copy(text, 1025, answer.body.enroll_state.text);
 		if (answer.body.enroll_state.done)
 			return answer.body.enroll_state.ok ? CLI_OK : CLI_REFUSED;
 		cli_note(&cli->voice, "%s", text);
-		r = daemon_receive(cli, &fetchd_admin, fd, FETCHD_TIMEOUT_MS, &answer);
+		r = daemon_receive(cli, &fetchd_admin, fd, MSG_enroll_state, FETCHD_TIMEOUT_MS, &answer);
 	}
 	return r;
 }

@@ -40,11 +40,17 @@ _must_check_ int daemon_dial_quietly(const struct cli *cli, const struct daemon_
 
 /**
  * Send a message and wait for one answer. Reports failures itself.
+ * @param expected what the answer must be; anything else is a failure
  * @param answer valid until the next call; its descriptors belong to the caller
  * @return CLI_OK; CLI_UNREACHABLE
  */
 _must_check_ int daemon_call(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number number, const void *body,
-			     int timeout_ms, struct message *answer);
+			     enum message_number expected, int timeout_ms, struct message *answer);
 
 /** Wait for one more message of the daemon. As daemon_call(). */
-_must_check_ int daemon_receive(struct cli *cli, const struct daemon_socket *socket, int fd, int timeout_ms, struct message *answer);
+_must_check_ int daemon_receive(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number expected, int timeout_ms,
+				struct message *answer);
+
+/** daemon_call() without a word. @return 0; a negative errno, -EPROTO if the answer is not the expected one */
+_must_check_ int daemon_call_quietly(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number number, const void *body,
+				     enum message_number expected, int timeout_ms, struct message *answer);

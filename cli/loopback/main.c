@@ -2,6 +2,7 @@
 #include <sodium.h>
 
 #include "cli/loopback/host.h"
+#include "libipc/log.h"
 
 #define END { .name = NULL }
 
@@ -58,6 +59,9 @@ int main(int argc, char **argv)
 		return r;
 	if (sodium_init() < 0)
 		return cli_fail(&cli.voice, CLI_REFUSED, "sodium", "libsodium does not start: is there a source of random numbers?");
+	log_open("loopback");
+	if (cli.voice.json)
+		log_level_set(LOG_ERROR); /* stderr is read by a program */
 	if (cli_has(&args, "run"))
 		cli.run = cli_value(&args, "run");
 	r = args.command->run(&cli, &args);

@@ -84,7 +84,7 @@ static const char *state_words(const char *state)
 		{ "running", "running" },
 		{ "waiting-tunnel", "waiting for the userspace tunnel (wg-launch); see: systemctl status loopback-wg" },
 		{ "unpinned", "not enrolled; see: loopback enroll --help" },
-		{ "unenrolled", "a root key is pinned, and no documents have come yet" },
+		{ "unenrolled", "a root key is pinned, and no documents have come yet; if nobody enrols just now: loopback enroll again, or loopback leave" },
 		{ "broken", "broken: the last change failed and going back failed too; netd keeps trying" },
 	};
 

@@ -39,7 +39,7 @@ static int get_view(struct cli *cli, bool peers, struct mesh_view *view)
 	int r = daemon_dial(cli, &netd_view, &fd);
 
 	if (!r)
-		r = daemon_call(cli, &netd_view, fd, MSG_view_get, &body, VIEW_TIMEOUT_MS, &answer);
+		r = daemon_call(cli, &netd_view, fd, MSG_view_get, &body, MSG_view, VIEW_TIMEOUT_MS, &answer);
 	return r ? r : take_view(cli, &answer, view);
 }
 
@@ -53,7 +53,7 @@ bool netd_state_is(struct cli *cli, const char *state)
 	size_t n = 0;
 	int r;
 
-	if (fd < 0 || channel_call(fd, netd_view.self, netd_view.peer, MSG_view_get, &body, NULL, VIEW_TIMEOUT_MS, cli->frame, &answer) < 0)
+	if (fd < 0 || daemon_call_quietly(cli, &netd_view, fd, MSG_view_get, &body, MSG_view, VIEW_TIMEOUT_MS, &answer) < 0)
 		return false;
 	r = memfd_read(answer.fds[0], VIEW_BYTES_MAX, &bytes, &n);
 	(void)close_fd(answer.fds[0]);
@@ -68,7 +68,7 @@ void fetchd_link(struct cli *cli, struct link_report *link)
 	const struct msg_link *got;
 
 	link->asked = fd != -EACCES && fd != -EPERM;
-	if (fd < 0 || channel_call(fd, fetchd_admin.self, fetchd_admin.peer, MSG_link_get, &body, NULL, LINK_TIMEOUT_MS, cli->frame, &answer) < 0)
+	if (fd < 0 || daemon_call_quietly(cli, &fetchd_admin, fd, MSG_link_get, &body, MSG_link, LINK_TIMEOUT_MS, &answer) < 0)
 		return;
 	got = &answer.body.link;
 	link->answered = true;

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/loopbackctl/rootkey.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <termios.h>
-#include <fcntl.h>
 
 #include "cli/common/file.h"
 
