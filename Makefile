@@ -89,6 +89,89 @@ $(B)/bin/$(1): $(call objects,$(SRC_$(1))) $(LIB)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 
+# -- Tests ----------------------------------------------------------------------------------------------------------------------
+# tests/unit/test_PROGRAM_x.c is one test program; it links the library and PROGRAM's objects but main.o. test_ipc_x.c and test_doc_x.c
+# link the library alone. tests/netns and tests/control are pytest; what they need in C stands beside them.
+
+UNIT_SRC := $(wildcard tests/unit/test_*.c)
+UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(B)/tests/unit/%)
+unit_program = $(word 2,$(subst _, ,$(1)))
+unit_objects = $(filter-out %/main.o,$(call objects,$(SRC_$(call unit_program,$(1)))))
+
+.SECONDEXPANSION:
+$(B)/tests/unit/%: $(O)/tests/unit/%.o $$(call unit_objects,$$*) $(LIB)
+	@mkdir -p $(@D)
+	@echo "LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_$(call unit_program,$*)) $(AGENT_LIBS) -lcheck -lsubunit -lm -lrt -lpthread
+
+.PHONY: unit-programs
+unit-programs: $(UNIT_BIN)
+
+# Small C programs that tests run: tests/tools/NAME.c links netd's objects as well, so that it can speak to it and forge for it.
+TOOL_SRC := $(wildcard tests/tools/*.c) $(wildcard tests/netns/*.c)
+TOOL_BIN := $(addprefix $(B)/tests/tools/,$(notdir $(TOOL_SRC:.c=)))
+define tool
+$(B)/tests/tools/$(notdir $(1:.c=)): $(call objects,$(1)) $(filter-out %/main.o,$(call objects,$(SRC_netd))) $(LIB)
+	@mkdir -p $$(@D)
+	@echo "LD $$@"
+	@$$(CC) $$(LDFLAGS) -o $$@ $$^ $(LIBS_netd)
+endef
+$(foreach t,$(TOOL_SRC),$(eval $(call tool,$(t))))
+
+.PHONY: tools
+tools: $(TOOL_BIN)
+
+# tests/fuzz/fuzz_PROGRAM_x.c: libFuzzer targets, VARIANT=fuzz only.
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/tests/fuzz/%)
+$(B)/tests/fuzz/%: $(O)/tests/fuzz/%.o $$(call unit_objects,$$*) $(LIB)
+	@mkdir -p $(@D)
+	@echo "LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_$(call unit_program,$*)) $(AGENT_LIBS)
+
+.PHONY: fuzz-programs
+fuzz-programs: $(FUZZ_BIN)
+
+PYTEST := /usr/bin/python3 -m pytest -q -p no:cacheprovider
+
+.PHONY: check check-unit check-netns check-control fuzz demo demo-up demo-down bench deps
+check:
+	@tests/check
+
+check-unit:
+	@tests/check unit
+
+check-control:
+	@tests/check control
+
+check-netns:
+	@tests/check netns
+
+fuzz:
+	@tests/check fuzz
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@/usr/bin/python3 tests/netns/demo.py run
+
+demo-up: deps
+	@$(MAKE) --no-print-directory all
+	@/usr/bin/python3 tests/netns/demo.py up
+
+demo-down:
+	@/usr/bin/python3 tests/netns/demo.py down
+
+bench: deps
+	@$(MAKE) --no-print-directory all tools
+	@/usr/bin/python3 tests/bench/bench.py
+
+bench-%: deps
+	@$(MAKE) --no-print-directory all tools
+	@/usr/bin/python3 tests/bench/bench.py $*
+
+deps:
+	@tests/deps
+
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
 
 .PHONY: clean
