@@ -11,8 +11,6 @@
 #include "libipc/log.h"
 #include "libipc/pack.h"
 
-#define FRAMES_A_ROUND 16 /* so that one busy peer does not starve the others */
-
 struct queued {
 	struct queued *next;
 	int fds[FRAME_FDS_MAX];
@@ -40,7 +38,8 @@ struct channel {
 	bool dead;
 	struct listener *listener; /* whose count it is in; NULL */
 	struct channel *next;      /* in the listener's list */
-	uint8_t frame[FRAME_BYTES_MAX];
+	uint8_t frame[FRAME_BYTES_MAX];   /* received */
+	uint8_t sending[FRAME_BYTES_MAX]; /* being encoded; not on the stack, which is cleared at each call */
 };
 
 struct listener {
@@ -234,35 +233,34 @@ static void flush(struct channel *channel)
 	}
 }
 
+/* One frame a call: the loop comes back as long as there are more, and no busy peer starves the others. */
 static void receive(struct channel *channel)
 {
-	for (unsigned i = 0; i < FRAMES_A_ROUND && !channel->dead && channel->failure == 0; i++) {
-		struct message message;
-		const char *why = "longer than a frame may be, or with too many descriptors";
-		int fds[FRAME_FDS_MAX];
-		unsigned fd_count;
-		ssize_t n = frame_receive(channel->fd, channel->frame, fds, &fd_count, MSG_DONTWAIT);
-		int r;
+	const char *why = "longer than a frame may be, or with too many descriptors";
+	struct message message;
+	int fds[FRAME_FDS_MAX];
+	unsigned fd_count;
+	ssize_t n = frame_receive(channel->fd, channel->frame, fds, &fd_count, MSG_DONTWAIT);
+	int r;
 
-		if (n == -EAGAIN || n == -EINTR)
-			return;
-		if (n == 0 || n == -ECONNRESET) {
-			channel->failure = -EPIPE;
-			return;
-		}
-		r = n < 0 ? (int)n
-			  : frame_judge(&channel->reader, channel->frame, (size_t)n, fds, fd_count, channel->peer, channel->self,
-					channel->phase, &message, &why);
-		if (r < 0) {
-			close_fds(fds);
-			refuse(channel, r, why);
-			return;
-		}
-		r = channel->events.message(channel, &message, channel->arg);
-		close_fds(message.fds);
-		if (r < 0 && channel->failure == 0)
-			channel->failure = r;
+	if (n == -EAGAIN || n == -EINTR)
+		return;
+	if (n == 0 || n == -ECONNRESET) {
+		channel->failure = -EPIPE;
+		return;
 	}
+	r = n < 0 ? (int)n
+		  : frame_judge(&channel->reader, channel->frame, (size_t)n, fds, fd_count, channel->peer, channel->self, channel->phase,
+				&message, &why);
+	if (r < 0) {
+		close_fds(fds);
+		refuse(channel, r, why);
+		return;
+	}
+	r = channel->events.message(channel, &message, channel->arg);
+	close_fds(message.fds);
+	if (r < 0 && channel->failure == 0)
+		channel->failure = r;
 }
 
 static void ready(int fd _unused_, uint32_t events, void *arg)
@@ -410,7 +408,7 @@ static int enqueue(struct channel *channel, const uint8_t *frame, size_t n, cons
 int channel_send(struct channel *channel, enum message_number number, const void *body, const int *fds)
 {
 	const struct message_type *type = message_type_of((uint64_t)number);
-	uint8_t frame[FRAME_BYTES_MAX];
+	uint8_t *frame = channel->sending;
 	size_t n = 0;
 	int r;
 
@@ -418,7 +416,7 @@ int channel_send(struct channel *channel, enum message_number number, const void
 		return -EPIPE;
 	if (!type || type->from != channel->self || type->to != channel->peer)
 		return -EINVAL;
-	r = message_encode(number, body, frame, sizeof(frame), &n);
+	r = message_encode(number, body, frame, FRAME_BYTES_MAX, &n);
 	if (r < 0)
 		return r;
 	if (!channel->first) {

@@ -214,17 +214,26 @@ int loop_watchdog(struct loop *loop)
 	return r;
 }
 
-/* Milliseconds until the next timer, at most max; -1 if there is none and max is -1. */
-static int next_due(const struct loop *loop, int max)
+/* When the next timer is due; UINT64_MAX if none is armed. */
+static uint64_t soonest_due(const struct loop *loop)
 {
-	uint64_t now = loop_now_ms();
 	uint64_t soonest = UINT64_MAX;
 
 	for (const struct loop_timer *timer = loop->timers; timer; timer = timer->next)
 		if (timer->due && timer->due < soonest)
 			soonest = timer->due;
+	return soonest;
+}
+
+/* Milliseconds until the next timer, at most max; -1 if there is none and max is -1. */
+static int next_due(const struct loop *loop, int max)
+{
+	uint64_t soonest = soonest_due(loop);
+	uint64_t now;
+
 	if (soonest == UINT64_MAX)
 		return max;
+	now = loop_now_ms();
 	if (soonest <= now)
 		return 0;
 	soonest -= now;
@@ -235,8 +244,11 @@ static int next_due(const struct loop *loop, int max)
 
 static void fire_timers(struct loop *loop)
 {
-	uint64_t now = loop_now_ms();
+	uint64_t now;
 
+	if (soonest_due(loop) == UINT64_MAX)
+		return; /* most rounds: no clock is read */
+	now = loop_now_ms();
 	/* A callback may add a timer: it goes to the front of the list, where this walk has been already. */
 	for (struct loop_timer *timer = loop->timers; timer; timer = timer->next) {
 		if (!timer->due || timer->due > now)
