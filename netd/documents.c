@@ -15,6 +15,7 @@
 #include "libipc/memfd.h"
 #include "netd/netd.h"
 
+#define PATIENCE 2 /* refusals in a row after which netd takes its time */
 #define BLOBS_BYTES_MAX (8 * 1024 * 1024) /* of one message (libipc/messages.def) */
 
 struct offer {
@@ -104,14 +105,14 @@ static int have_write(const struct netd *netd, struct pack_writer *have)
 	return have_encode(entries, count, have);
 }
 
-/* A new nonce each time: a head is good for one answer. */
+/* A new nonce each time: a head is good for one answer. Without a device nothing is asked for, since nothing could be applied. */
 static void ask(struct netd *netd)
 {
 	CLEANUP(pack_writer_free) struct pack_writer have = { .bytes = NULL };
 	struct msg_ask message = { .nonce = netd->nonce };
 
 	netd->asked = false;
-	if (!netd->state.deployed || !netd->greeted)
+	if (!netd->state.deployed || !netd->greeted || netd->offer || netd->engine != ENGINE_RUNNING)
 		return;
 	if (have_write(netd, &have) < 0)
 		return;
@@ -126,8 +127,24 @@ void documents_announce(struct netd *netd)
 	if (!netd->fetchd || !netd->greeted)
 		return;
 	send_identity(netd);
-	if (!netd->offer)
+	if (!netd->asked) /* the nonce that is outstanding stays good: what was answered to it meanwhile is not thrown away */
 		ask(netd);
+}
+
+static void ask_due(void *arg)
+{
+	ask(arg);
+}
+
+/* After a refusal the answer to the next question is likely to be the same: ask more and more slowly, up to every 32 s. */
+static void ask_again(struct netd *netd)
+{
+	unsigned patience = netd->refusals > PATIENCE ? netd->refusals - PATIENCE : 0;
+
+	if (patience == 0)
+		ask(netd);
+	else
+		loop_timer_set(netd->ask_again, 1000U << (patience < 6 ? patience - 1 : 5));
 }
 
 /* -- The end of an offer ---------------------------------------------------------------------------------------------------------- */
@@ -168,6 +185,7 @@ static void finish(struct netd *netd, enum outcome outcome, const struct refusal
 	CLEANUP(pack_writer_free) struct pack_writer envelope = { .bytes = NULL };
 	struct msg_result result = { .outcome = (uint64_t)outcome, .reason = text_view(refusal->reason) };
 
+	netd->refusals = outcome == OUTCOME_applied || outcome == OUTCOME_unchanged ? 0 : netd->refusals + 1;
 	netd->last = (struct last_result){ .outcome = outcome, .refusal = *refusal, .at_ms = loop_now_ms() };
 	if (outcome == OUTCOME_applied)
 		log_info("applied: %u networks, %" PRIu64 " peers, in %" PRIu64 " us", netd->mesh->network_count, netd->mesh->peers,
@@ -181,7 +199,7 @@ static void finish(struct netd *netd, enum outcome outcome, const struct refusal
 		blobs_sweep(netd->blobs);
 	documents_forget(netd);
 	send_or_hang_up(netd, MSG_result, &result);
-	ask(netd);
+	ask_again(netd);
 }
 
 static int finish_refused(struct netd *netd, const struct refusal *refusal)
@@ -488,6 +506,8 @@ static void on_closed(struct channel *channel, int error, void *arg)
 	blobs_sweep(netd->blobs);
 	netd->fetchd = NULL;
 	netd->greeted = netd->asked = false;
+	netd->refusals = 0;
+	loop_timer_stop(netd->ask_again);
 }
 
 /* A new fetchd stands for the old one: after a restart the end of the old connection may be seen later. */
@@ -519,5 +539,7 @@ int documents_listen(struct netd *netd, int fd, uid_t fetchd_uid)
 	};
 	int r = loop_timer_new(netd->loop, offer_overdue, netd, &netd->offer_deadline);
 
+	if (r == 0)
+		r = loop_timer_new(netd->loop, ask_due, netd, &netd->ask_again);
 	return r < 0 ? r : listener_new(netd->loop, fd, &config, &netd->documents);
 }

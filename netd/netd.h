@@ -52,7 +52,8 @@ struct netd {
 	bool asked;
 	uint8_t nonce[32]; /* the outstanding one */
 	struct offer *offer; /* under way; NULL */
-	struct loop_timer *offer_deadline;
+	struct loop_timer *offer_deadline, *ask_again;
+	unsigned refusals; /* in a row */
 };
 
 /* -- engine.c ---------------------------------------------------------------------------------------------------------------------- */
