@@ -40,11 +40,11 @@ int daemon_dial(struct cli *cli, const struct daemon_socket *socket, int *fd)
 	return CLI_OK;
 }
 
-static int no_answer(struct cli *cli, const struct daemon_socket *socket, int error, int timeout_ms)
+int daemon_no_answer(struct cli *cli, const struct daemon_socket *socket, int error)
 {
 	if (error == -ETIMEDOUT)
-		return cli_fail(&cli->voice, CLI_UNREACHABLE, "no-answer", "%s has not answered within %d s; see: journalctl -u loopback-%s",
-				socket->daemon, timeout_ms / 1000, socket->daemon);
+		return cli_fail(&cli->voice, CLI_UNREACHABLE, "no-answer", "%s does not answer; see: systemctl status loopback-%s", socket->daemon,
+				socket->daemon);
 	if (error == -EPROTO)
 		return cli_fail(&cli->voice, CLI_UNREACHABLE, "protocol", "%s answered with something else than was asked; are loopback and the "
 				"daemons of one version?", socket->daemon);
@@ -77,15 +77,13 @@ int daemon_call(struct cli *cli, const struct daemon_socket *socket, int fd, enu
 {
 	int r = daemon_call_quietly(cli, socket, fd, number, body, expected, timeout_ms, answer);
 
-	return r < 0 ? no_answer(cli, socket, r, timeout_ms) : CLI_OK;
+	return r < 0 ? daemon_no_answer(cli, socket, r) : CLI_OK;
 }
 
-int daemon_receive(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number expected, int timeout_ms,
-		   struct message *answer)
+int daemon_receive_quietly(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number expected, int timeout_ms,
+			   struct message *answer)
 {
 	int r = channel_receive(fd, socket->self, socket->peer, timeout_ms, cli->frame, answer);
 
-	if (r == 0)
-		r = check_kind(answer, expected);
-	return r < 0 ? no_answer(cli, socket, r, timeout_ms) : CLI_OK;
+	return r < 0 ? r : check_kind(answer, expected);
 }

@@ -19,6 +19,7 @@
 #define TOKEN_BYTES_MAX 512
 #define CA_BYTES_MAX 50000
 #define NETD_TIMEOUT_MS 20000    /* unpinning takes an interface down */
+#define FETCHD_FIRST_MS 45000     /* its first word: on leaving, that of the control plane */
 #define FETCHD_TIMEOUT_MS 120000 /* between two words of fetchd, which tries again on its own */
 
 struct enrolment {
@@ -189,19 +190,19 @@ static int unpin(struct cli *cli, bool forget_keys)
 /**
  * Send to fetchd and pass its progress on until it is done.
  * @param text receives its last words
- * @return CLI_OK done and well; CLI_REFUSED done and not (text says why, nothing was reported); CLI_UNREACHABLE (reported)
+ * @return CLI_OK done and well; CLI_REFUSED done and not, text says why; a negative errno if it falls silent. Nothing was reported.
  */
 static int ask_fetchd(struct cli *cli, int fd, enum message_number number, const void *body, char text[static 1025])
 {
 	struct message answer;
-	int r = daemon_call(cli, &fetchd_admin, fd, number, body, MSG_enroll_state, FETCHD_TIMEOUT_MS, &answer);
+	int r = daemon_call_quietly(cli, &fetchd_admin, fd, number, body, MSG_enroll_state, FETCHD_FIRST_MS, &answer);
 
-	while (!r) {
+	while (r == 0) {
 		(void)text_copy(text, 1025, answer.body.enroll_state.text);
 		if (answer.body.enroll_state.done)
 			return answer.body.enroll_state.ok ? CLI_OK : CLI_REFUSED;
 		cli_note(&cli->voice, "%s", text);
-		r = daemon_receive(cli, &fetchd_admin, fd, MSG_enroll_state, FETCHD_TIMEOUT_MS, &answer);
+		r = daemon_receive_quietly(cli, &fetchd_admin, fd, MSG_enroll_state, FETCHD_TIMEOUT_MS, &answer);
 	}
 	return r;
 }
@@ -229,7 +230,7 @@ static int enrolment_failed(struct cli *cli, const struct enrolment *enrolment, 
 	if (link.answered && link.enrolled)
 		return cli_fail(&cli->voice, CLI_REFUSED, "enrolled", "%s", text);
 	unpinned = enrolment->pinned_here && unpin(cli, false) == CLI_OK;
-	return cli_fail(&cli->voice, CLI_REFUSED, "enroll", "this host is not enrolled at %s: %s. %s", enrolment->url, text,
+	return cli_fail(&cli->voice, CLI_REFUSED, "enroll", "this host is not enrolled: %s. %s", text,
 			unpinned ? "The root key that came with the token is forgotten again, so another token can be tried" :
 				   "The root key stays pinned, as it was before; 'loopback leave' forgets it");
 }
@@ -268,9 +269,9 @@ int loopback_enroll(struct cli *cli, const struct cli_args *args)
 	if (r)
 		return r;
 	r = enrol_at_fetchd(cli, fetchd, &enrolment, text);
-	if (r == CLI_REFUSED)
-		return enrolment_failed(cli, &enrolment, text);
-	return r ? r : tell_enrolled(cli, &enrolment);
+	if (r < 0)
+		return daemon_no_answer(cli, &fetchd_admin, r);
+	return r ? enrolment_failed(cli, &enrolment, text) : tell_enrolled(cli, &enrolment);
 }
 
 /* -- Leaving. ----------------------------------------------------------------------------------------------------------------- */
@@ -283,23 +284,23 @@ static int leave_at_fetchd(struct cli *cli, bool force)
 	char text[1025] = "";
 	int r;
 
-	if (force) {
-		fd = daemon_dial_quietly(cli, &fetchd_admin);
-		if (fd < 0) {
-			cli_note(&cli->voice, "fetchd does not run, so the control plane is not told: an operator should retire this host there.");
-			return CLI_OK;
-		}
-	} else {
-		r = daemon_dial(cli, &fetchd_admin, &fd);
-		if (r)
-			return r;
+	r = force ? 0 : daemon_dial(cli, &fetchd_admin, &fd);
+	if (r)
+		return r;
+	if (force)
+		r = fd = daemon_dial_quietly(cli, &fetchd_admin);
+	if (r >= 0)
+		r = ask_fetchd(cli, fd, MSG_leave, &body, text);
+	if (r < 0 && force) {
+		cli_note(&cli->voice, "fetchd does not answer, so the control plane is not told: an operator should retire this host there.");
+		return CLI_OK;
 	}
-	r = ask_fetchd(cli, fd, MSG_leave, &body, text);
-	if (r == CLI_REFUSED && !force)
+	if (r < 0)
+		return daemon_no_answer(cli, &fetchd_admin, r);
+	if (r == CLI_REFUSED)
 		return cli_fail(&cli->voice, CLI_REFUSED, "leave", "this host has not left: %s", text);
-	if (text[0])
-		cli_note(&cli->voice, "%s", text);
-	return force ? CLI_OK : r;
+	cli_note(&cli->voice, "%s", text);
+	return CLI_OK;
 }
 
 int loopback_leave(struct cli *cli, const struct cli_args *args)
@@ -319,7 +320,7 @@ int loopback_leave(struct cli *cli, const struct cli_args *args)
 		emit_bool(&emit, "keys_forgotten", forget_keys);
 		emit_end(&emit);
 	} else {
-		(void)printf("This host has left: the interface is down, documents and root key are forgotten%s.\n",
+		(void)printf("This host has left: overlay addresses, routes and peers are gone, documents and root key are forgotten%s.\n",
 			     forget_keys ? ", and so are its keys" : "; its keys stay, and with them its identity");
 	}
 	return CLI_OK;

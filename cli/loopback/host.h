@@ -47,10 +47,13 @@ _must_check_ int daemon_dial_quietly(const struct cli *cli, const struct daemon_
 _must_check_ int daemon_call(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number number, const void *body,
 			     enum message_number expected, int timeout_ms, struct message *answer);
 
-/** Wait for one more message of the daemon. As daemon_call(). */
-_must_check_ int daemon_receive(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number expected, int timeout_ms,
-				struct message *answer);
-
 /** daemon_call() without a word. @return 0; a negative errno, -EPROTO if the answer is not the expected one */
 _must_check_ int daemon_call_quietly(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number number, const void *body,
 				     enum message_number expected, int timeout_ms, struct message *answer);
+
+/** Wait for one more message of the daemon. @return as daemon_call_quietly() */
+_must_check_ int daemon_receive_quietly(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number expected, int timeout_ms,
+					struct message *answer);
+
+/** Report what the quiet forms returned. @return CLI_UNREACHABLE */
+int daemon_no_answer(struct cli *cli, const struct daemon_socket *socket, int error);

@@ -120,7 +120,7 @@ int mesh_view_next(struct mesh_view *view, struct mesh_peer *peer)
 	if (view->peers.left == 0)
 		return 0;
 	(void)pack_array(&view->peers, 8, 8, &inner);
-	pack_fixed(&inner, peer->host.b, ID_BYTES);
+	peer->has_host = read_optional(&inner, peer->host.b, ID_BYTES);
 	pack_fixed(&inner, peer->wg_key, KEY_BYTES);
 	peer->allowed_count = read_prefixes(&inner, peer->allowed, VIEW_ALLOWED_MAX);
 	peer->has_endpoint = read_endpoint(&inner, &peer->endpoint);

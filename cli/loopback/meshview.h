@@ -5,7 +5,7 @@
  * msgpack [version 1, interface, backend, state, stale, seconds since a fresh head (2^32-1: never), host id or empty, WireGuard public key
  * or empty, listen port, [network ...], [outcome, code, reason, seconds ago], drift mended, [peer ...]]
  *   network: [id, name, epoch, generation, mtu, keepalive, [own address ...], [CIDR ...], peers]
- *   peer:    [host id, WireGuard key, [allowed ...], endpoint or nil, handshake in Unix seconds, received, sent, keepalive]
+ *   peer:    [host id or empty, WireGuard key, [allowed ...], endpoint or nil, handshake in Unix seconds, received, sent, keepalive]
  */
 #pragma once
 
@@ -48,6 +48,7 @@ struct mesh_view {
 };
 
 struct mesh_peer {
+	bool has_host; /* else nobody knows whose key this is: somebody else put the peer there */
 	struct id host;
 	uint8_t wg_key[KEY_BYTES];
 	unsigned allowed_count;

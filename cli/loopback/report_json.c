@@ -61,7 +61,7 @@ static void emit_link(struct emit *emit, const struct link_report *link)
 	emit_object(emit, "control_plane");
 	emit_bool(emit, "enrolled", link->enrolled);
 	emit_bool(emit, "online", link->online);
-	emit_text(emit, "url", link->url);
+	emit_text(emit, "url", link->url[0] ? link->url : NULL);
 	emit_u64(emit, "last_answer", link->last_answer);
 	emit_text(emit, "last_error", link->last_error[0] ? link->last_error : NULL);
 	emit_u64(emit, "clock_ahead_seconds", link->skew_ahead);
@@ -74,7 +74,7 @@ static void emit_peer(struct emit *emit, const struct mesh_peer *peer)
 	char id[ID_TEXT], key[KEY_BASE64_TEXT], endpoint[ENDPOINT_TEXT];
 
 	emit_object(emit, NULL);
-	emit_text(emit, "host", id_format(&peer->host, id));
+	emit_text(emit, "host", peer->has_host ? id_format(&peer->host, id) : NULL);
 	emit_text(emit, "public_key", key_format(peer->wg_key, key));
 	emit_prefixes(emit, "allowed_ips", peer->allowed, peer->allowed_count);
 	emit_text(emit, "endpoint", peer->has_endpoint ? endpoint_format(&peer->endpoint, endpoint) : NULL);

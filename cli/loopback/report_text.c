@@ -123,7 +123,7 @@ static void tell_freshness(const struct mesh_view *view)
 {
 	char text[256], age[WORDS];
 
-	if (view->head_age == VIEW_NEVER && !view->has_host)
+	if (strcmp(view->state, "unpinned") == 0)
 		return;
 	if (view->head_age == VIEW_NEVER)
 		(void)snprintf(text, sizeof(text), "no proof of freshness since netd started%s", view->stale ? "; stale" : "");
@@ -203,7 +203,7 @@ static void add_peer(struct columns *table, const struct mesh_peer *peer, uint64
 {
 	char id[ID_TEXT], text[2048], endpoint[ENDPOINT_TEXT], words[WORDS];
 
-	columns_cell(table, "%s", id_format(&peer->host, id));
+	columns_cell(table, "%s", peer->has_host ? id_format(&peer->host, id) : "not ours");
 	columns_cell(table, "%s", prefixes(peer->allowed, peer->allowed_count, text, sizeof(text)));
 	columns_cell(table, "%s", peer->has_endpoint ? endpoint_format(&peer->endpoint, endpoint) : "");
 	columns_cell(table, "%s", peer->handshake ? ago(now > peer->handshake ? now - peer->handshake : 0, words) : "never");

@@ -220,6 +220,12 @@ static CURLcode perform(struct api *api, const char *method, const char *url, co
 	return c == CURLE_OK ? curl_easy_perform(api->curl) : c;
 }
 
+/* Did the connection break where one more try does no harm? A POST is known again by its Idempotency-Key; a second DELETE would find nothing. */
+static bool answer_lost(CURLcode c, const char *method)
+{
+	return strcmp(method, "DELETE") != 0 && (c == CURLE_GOT_NOTHING || c == CURLE_RECV_ERROR || c == CURLE_SEND_ERROR || c == CURLE_PARTIAL_FILE);
+}
+
 static int unreachable(struct cli *cli, CURLcode c, const struct answer *answer)
 {
 	const struct api *api = cli->api;
@@ -284,6 +290,10 @@ int api_call(struct cli *cli, const char *method, const char *path, const json_t
 	(void)snprintf(url, sizeof(url), "%s%s", cli->api->url, path);
 	/* a POST without a body is one of zero bytes, not one that waits for its body */
 	c = perform(cli->api, method, url, text ? text : post ? "" : NULL, headers, &raw);
+	if (answer_lost(c, method)) {
+		raw.n = 0;
+		c = perform(cli->api, method, url, text ? text : post ? "" : NULL, headers, &raw);
+	}
 	r = c == CURLE_OK ? judge(cli, method, path, &raw, answer) : unreachable(cli, c, &raw);
 	if (raw.bytes)
 		sodium_memzero(raw.bytes, raw.n); /* may hold a new token */
