@@ -53,7 +53,11 @@ _must_check_ int rtnl_link_delete(struct rtnl *rtnl, int index);
 /** Set the MTU (0: leave) and the administrative state. Sends nothing itself if called with what is already so: callers compare. */
 _must_check_ int rtnl_link_set(struct rtnl *rtnl, int index, uint32_t mtu, bool up);
 
-/** Walk all links, addresses or routes. A callback's nonzero return stops the walk and is returned. Routes: main and local tables, unicast only, cloned entries left out. */
+/**
+ * Walk all links, addresses or routes. A nonzero return of a callback stops the walk and is returned. A dump that the kernel says was
+ * interrupted starts again, so that a callback may see things twice; -EAGAIN after 8 of them. Routes: main and local tables, unicast only,
+ * cloned entries left out.
+ */
 _must_check_ int rtnl_link_each(struct rtnl *rtnl, int (*each)(const struct rtnl_link *, void *), void *arg);
 _must_check_ int rtnl_address_each(struct rtnl *rtnl, int (*each)(const struct rtnl_address *, void *), void *arg);
 _must_check_ int rtnl_route_each(struct rtnl *rtnl, int (*each)(const struct rtnl_route *, void *), void *arg);

@@ -9,15 +9,23 @@
  *   wgprobe lifeline NAME                until the device is gone
  *   wgprobe messages INDEX FAMILY        changes from standard input, as the netlink messages that the kernel would get, in hexadecimal
  *   wgprobe read                         such messages from standard input, as a dump
- *   wgprobe grant NAME SOCKET            be netd for one wg-launch: make TUN and socket, hand them over
+ *   wgprobe grant NAME SOCKET [swapped]  be netd for one wg-launch: make TUN and socket, hand them over
+ *   wgprobe -f NAME                      be what wg-launch executes, and try what it must not: see misdeeds[]
  *   wgprobe links|addresses|routes
  *   wgprobe address|route add|delete NAME PREFIX [SOURCE]
  *   wgprobe link NAME MTU up|down        wgprobe link NAME delete|wireguard
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <poll.h>
+#include <sched.h>
 #include <sodium.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -40,9 +48,21 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* The most memory that this program has had resident (proc(5)); getrusage(2) would count what its parent had before execve(2). */
+static long peak_kib(void)
+{
+	_cleanup_fclose_ FILE *status = fopen("/proc/self/status", "re");
+	char line[256];
+
+	while (status && fgets(line, sizeof(line), status))
+		if (strncmp(line, "VmHWM:", 6) == 0)
+			return strtol(line + 6, NULL, 10);
+	return 0;
+}
+
 static int done(int r)
 {
-	(void)printf("{\"result\": %d}\n", r);
+	(void)printf("{\"result\": %d, \"peak_kib\": %ld}\n", r, peak_kib());
 	(void)fflush(stdout);
 	return 0;
 }
@@ -183,12 +203,11 @@ static int lifeline(const char *name)
 	return done(poll(&item, 1, 30000));
 }
 
-static int print_message(struct nlmsghdr *message, void *arg)
+static int print_message(struct wg_kernel *kernel, struct nlmsghdr *message)
 {
 	const uint8_t *bytes = (const uint8_t *)message;
-	int *count = arg;
 
-	(*count)++;
+	kernel->wg.sets++;
 	(void)printf("{\"message\": \"");
 	for (size_t i = 0; i < message->nlmsg_len; i++)
 		(void)printf("%02x", bytes[i]);
@@ -198,30 +217,29 @@ static int print_message(struct nlmsghdr *message, void *arg)
 
 static int messages(uint32_t index, uint16_t family)
 {
-	static struct wg_message message;
+	static struct wg_kernel kernel;
 	static struct prefix allowed[4096];
 	_cleanup_free_ char *line = NULL;
 	struct wg_device device = { 0 };
 	size_t size = 0;
-	int count = 0, r = 0;
+	int r = 0;
 
-	message.send = print_message;
-	message.arg = &count;
-	message.index = index;
-	message.family = family;
+	kernel.send = print_message;
+	kernel.index = index;
+	kernel.family = family;
 	while (r == 0 && getline(&line, &size, stdin) > 0) {
 		struct wg_peer peer = { 0 };
 
 		if (strncmp(line, "commit", 6) == 0) {
-			r = wg_message_flush(&message);
+			r = wg_message_flush(&kernel.wg);
 		} else if (strncmp(line, "device", 6) == 0) {
 			r = read_device(line, &device);
 			if (device.set_private_key || device.set_listen_port)
-				wg_message_device(&message, &device);
+				wg_message_device(&kernel.wg, &device);
 		} else {
 			r = read_peer(line, &peer, allowed, ARRAY_SIZE(allowed));
 			if (r == 0)
-				r = wg_message_peer(&message, &peer);
+				r = wg_message_peer(&kernel.wg, &peer);
 		}
 	}
 	return done(r);
@@ -288,7 +306,7 @@ static int listen_at(const char *path)
 	return TAKE_FD(fd);
 }
 
-static int grant(const char *name, const char *path)
+static int grant(const char *name, const char *path, bool swapped)
 {
 	_cleanup_(loop_free) struct loop *loop = NULL;
 	_cleanup_(listener_free) struct listener *listener = NULL;
@@ -315,9 +333,120 @@ static int grant(const char *name, const char *path)
 	if (r < 0)
 		return 0;
 	state.loop = loop;
-	state.fds[0] = tun;
-	state.fds[1] = uapi;
+	state.fds[swapped ? 1 : 0] = tun;
+	state.fds[swapped ? 0 : 1] = uapi;
 	return done(loop_run(loop));
+}
+
+/* -- what a wireguard-go that was taken over might try --------------------------------------------------------------------------- */
+
+static int try_mtu(const char *interface)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	struct ifreq request = { .ifr_mtu = 1280 };
+
+	(void)snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", interface);
+	return ioctl(fd, SIOCSIFMTU, &request);
+}
+
+static int try_up(const char *interface)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	struct ifreq request = { .ifr_flags = IFF_UP };
+
+	(void)snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", interface);
+	return ioctl(fd, SIOCSIFFLAGS, &request);
+}
+
+static int try_exec(_unused_ const char *interface)
+{
+	char *const argv[] = { NULL };
+
+	return execve("/bin/true", argv, argv);
+}
+
+static int try_fork(_unused_ const char *interface)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	return pid < 0 ? -1 : 0;
+}
+
+static int try_packet(_unused_ const char *interface)
+{
+	return socket(AF_PACKET, SOCK_RAW, 0);
+}
+
+static int try_netfilter(_unused_ const char *interface)
+{
+	return socket(AF_NETLINK, SOCK_RAW, 12);
+}
+
+static int try_read(_unused_ const char *interface)
+{
+	return open("/etc/hostname", O_RDONLY);
+}
+
+static int try_write(_unused_ const char *interface)
+{
+	return open("/tmp/lbwcwrite", O_WRONLY | O_CREAT, 0600);
+}
+
+static int try_ptrace(_unused_ const char *interface)
+{
+	return (int)ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+}
+
+static int try_mount(_unused_ const char *interface)
+{
+	return mount("none", "/tmp", "tmpfs", 0, NULL);
+}
+
+static int try_unshare(_unused_ const char *interface)
+{
+	return unshare(CLONE_NEWUSER);
+}
+
+static int try_setuid(_unused_ const char *interface)
+{
+	return setuid(0);
+}
+
+/* Nothing wrong: which descriptors and variables there are, and then wait to be looked at. */
+static int try_wait(_unused_ const char *interface)
+{
+	char byte;
+
+	(void)printf("{\"fds\": [0");
+	for (int fd = 1; fd < 64; fd++)
+		if (fcntl(fd, F_GETFD) >= 0)
+			(void)printf(", %d", fd);
+	(void)printf("], \"environment\": [\"-\"");
+	for (char **variable = environ; *variable; variable++)
+		(void)printf(", \"%s\"", *variable);
+	(void)printf("]}\n");
+	(void)fflush(stdout);
+	return (int)read(STDIN_FILENO, &byte, 1);
+}
+
+static const struct {
+	const char *interface;
+	int (*attempt)(const char *interface);
+} misdeeds[] = {
+	{ "lbwcmtu", try_mtu },	      { "lbwcup", try_up },	      { "lbwcexec", try_exec },	      { "lbwcfork", try_fork },
+	{ "lbwcpacket", try_packet }, { "lbwcfilter", try_netfilter }, { "lbwcread", try_read },       { "lbwcwrite", try_write },
+	{ "lbwcptrace", try_ptrace }, { "lbwcmount", try_mount },     { "lbwcunshare", try_unshare }, { "lbwcsetuid", try_setuid },
+	{ "lbwcwait", try_wait },
+};
+
+static int misbehave(const char *interface)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(misdeeds); i++)
+		if (strcmp(misdeeds[i].interface, interface) == 0)
+			return done(misdeeds[i].attempt(interface) < 0 ? -errno : 0);
+	return 2;
 }
 
 /* -- rtnetlink ---------------------------------------------------------------------------------------------------------------- */
@@ -420,7 +549,9 @@ int main(int argc, char **argv)
 		return messages((uint32_t)atoi(argv[2]), (uint16_t)atoi(argv[3]));
 	if (strcmp(command, "read") == 0)
 		return read_messages();
-	if (strcmp(command, "grant") == 0 && argc == 4)
-		return grant(argv[2], argv[3]);
+	if (strcmp(command, "grant") == 0 && argc >= 4)
+		return grant(argv[2], argv[3], argc > 4);
+	if (strcmp(command, "-f") == 0 && argc == 3)
+		return misbehave(argv[2]);
 	return argc > 1 ? route_commands(argc - 1, argv + 1) : 2;
 }
