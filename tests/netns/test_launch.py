@@ -133,7 +133,7 @@ def test_folders_belong_to_the_service_and_keep_what_is_in_them(host):
     host.start(NETD)
     shown = host.enter("stat", "-c", "%U %a", "/var/lib/loopback", "/var/lib/loopback/netd", "/run/wireguard",
                        "/var/lib/loopback/netd/deep/file").stdout.splitlines()
-    assert shown == ["root 755", "_lb-netd 700", "_lb-netd 700", "_lb-netd 644"]
+    assert shown == ["root 755", "_lb-netd 700", "_lb-netd 711", "_lb-netd 644"]
 
 
 def test_options_and_environment_files_reach_the_command_line(host):
