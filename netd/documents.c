@@ -153,6 +153,7 @@ void documents_forget(struct netd *netd)
 {
 	free(netd->offer);
 	netd->offer = NULL;
+	netd->asked = false;
 	if (netd->offer_deadline)
 		loop_timer_stop(netd->offer_deadline);
 	if (netd->fetchd && channel_phase(netd->fetchd) == PHASE_WANTED)
