@@ -50,13 +50,13 @@ PROGRAMS := netd fetchd wg-launch controld signd loopback loopbackctl
 # program: its folder, its libraries
 LIBS_netd        := $(AGENT_LIBS) -lmnl
 LIBS_fetchd      := $(AGENT_LIBS) -lcurl
-LIBS_wg-launch   := -lseccomp
+LIBS_wg-launch   := $(AGENT_LIBS)
 LIBS_controld    := $(AGENT_LIBS) -lmicrohttpd -ljansson -lsqlite3
 LIBS_signd       := $(AGENT_LIBS) -lsqlite3
 LIBS_loopback    := $(AGENT_LIBS)
 LIBS_loopbackctl := $(AGENT_LIBS) -lcurl -ljansson
 
-SRC_netd        := $(wildcard netd/*.c)
+SRC_netd        := $(wildcard netd/*.c) $(wildcard libwg/*.c)
 SRC_fetchd      := $(wildcard fetchd/*.c)
 SRC_wg-launch   := $(wildcard wg-launch/*.c)
 SRC_controld    := $(wildcard controld/*.c)

@@ -13,7 +13,7 @@
 #include "netd/blobs.h"
 #include "netd/owners.h"
 #include "netd/state.h"
-#include "netd/wg.h"
+#include "libwg/wg.h"
 
 struct mesh {
 	unsigned count; /* of entries: the documents, as the head named them */

@@ -5,8 +5,8 @@
 #pragma once
 
 #include "netd/mesh.h"
-#include "netd/rtnl.h"
-#include "netd/wg.h"
+#include "libwg/rtnl.h"
+#include "libwg/wg.h"
 
 struct overlay {
 	char name[16]; /* IFNAMSIZ */

@@ -5,7 +5,7 @@
 
 #include "libipc/log.h"
 #include "netd/netd.h"
-#include "netd/tun.h"
+#include "libwg/tun.h"
 
 static int grant(struct netd *netd, struct channel *channel)
 {

@@ -32,11 +32,11 @@
 
 #include "libipc/channel.h"
 #include "libipc/log.h"
-#include "netd/netlink.h"
-#include "netd/rtnl.h"
-#include "netd/tun.h"
-#include "netd/wg.h"
-#include "netd/wg_internal.h"
+#include "libwg/netlink.h"
+#include "libwg/rtnl.h"
+#include "libwg/tun.h"
+#include "libwg/wg.h"
+#include "libwg/wg_internal.h"
 
 #define LINE_BYTES (WG_MESSAGE_BYTES * 2 + 16)
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "netd/netlink.h"
+#include "libwg/netlink.h"
 
 #include <errno.h>
 #include <linux/netlink.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "netd/wg.h"
+#include "libwg/wg.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "netd/wg_internal.h"
+#include "libwg/wg_internal.h"
 
 int wg_open(enum wg_backend_kind kind, const char *name, struct wg **wg)
 {

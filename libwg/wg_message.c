@@ -6,8 +6,8 @@
 #include <sodium.h>
 #include <string.h>
 
-#include "netd/netlink.h"
-#include "netd/wg_internal.h"
+#include "libwg/netlink.h"
+#include "libwg/wg_internal.h"
 
 /* Upper bounds of what is written at once: nest, key, flags, endpoint, keepalive; nest, family, address, mask; with their headers. */
 #define PEER_BYTES 128

@@ -7,9 +7,9 @@
 #include <linux/wireguard.h>
 #include <string.h>
 
-#include "netd/netlink.h"
-#include "netd/rtnl.h"
-#include "netd/wg_internal.h"
+#include "libwg/netlink.h"
+#include "libwg/rtnl.h"
+#include "libwg/wg_internal.h"
 
 static int family_read(const struct nlmsghdr *message, void *family)
 {

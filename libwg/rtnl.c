@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "netd/rtnl.h"
+#include "libwg/rtnl.h"
 
 #include <errno.h>
 #include <linux/if_link.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "netd/netlink.h"
+#include "libwg/netlink.h"
 
 #define REQUEST_BYTES 256 /* the longest, a route with two IPv6 addresses, takes about 80 */
 

@@ -7,7 +7,7 @@
 #include <linux/netlink.h>
 #include <net/if.h>
 
-#include "netd/wg.h"
+#include "libwg/wg.h"
 
 struct wg_ops {
 	void (*device)(struct wg *wg, const struct wg_device *device); /* the first of a change: there is room for it */

@@ -14,8 +14,8 @@
 #include <sys/time.h>
 
 #include "libipc/loop.h"
-#include "netd/tun.h"
-#include "netd/wg_internal.h"
+#include "libwg/tun.h"
+#include "libwg/wg_internal.h"
 
 #define OPERATION_BYTES 65536 /* some 400 peers; of 10,000, 8 KiB takes 4 % longer and 1 MiB no less */
 #define ANSWER_BYTES 16384    /* what is read at once; a line must fit */

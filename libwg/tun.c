@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "netd/tun.h"
+#include "libwg/tun.h"
 
 #include <errno.h>
 #include <fcntl.h>
