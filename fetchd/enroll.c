@@ -58,7 +58,7 @@ static void clear(struct fetchd *fetchd)
 	free(enrolment->keyset);
 	enrolment->keyset = NULL;
 	enrolment->client = NULL;
-	enrolment->begun = false;
+	enrolment->begun = enrolment->keyset_sent = false;
 	enrolment->failures = 0;
 }
 
@@ -98,7 +98,7 @@ static void registered(struct fetchd *fetchd)
 	tell(fetchd, false, false, "waiting for the first configuration");
 	step(fetchd, ENROLL_FIRST, FIRST_MS);
 	poll_reset(fetchd);
-	poll_registered(fetchd);
+	poll_registered(fetchd, &enrolment->posted);
 }
 
 static void register_later(struct fetchd *fetchd, const char *text)
@@ -151,6 +151,7 @@ static void enroll_post(struct fetchd *fetchd)
 	step(fetchd, ENROLL_REGISTER, 0);
 	if (enrolment->transfer || fetchd->netd.registration_n == 0)
 		return; /* goes on when netd has said its registration (again) */
+	hash_of(fetchd->netd.registration, fetchd->netd.registration_n, &enrolment->posted);
 	pack_put_array(&body, 2);
 	pack_put_bytes(&body, fetchd->netd.registration, fetchd->netd.registration_n);
 	pack_put_text(&body, enrolment->wanted.host_name);
@@ -185,20 +186,25 @@ static void verified(struct fetchd *fetchd)
 	enroll_post(fetchd);
 }
 
+/* Comes by here when the keyset has been fetched, and whenever netd says who it is. */
 static void verify(struct fetchd *fetchd)
 {
 	struct enrolment *enrolment = &fetchd->enrolment;
 	int r;
 
-	step(fetchd, ENROLL_VERIFY, VERIFY_MS);
 	/* A deployed host takes keysets between heads, with its polls; the control plane judges its root from the registration. */
 	if (fetchd->netd.deployed && fetchd->netd.registration_n > 0) {
 		verified(fetchd);
 		return;
 	}
+	if (enrolment->keyset_sent)
+		return;
 	r = netd_send_keyset(fetchd, (struct view){ enrolment->keyset, enrolment->keyset_n });
-	if (r < 0 && r != -ENOTCONN)
+	if (r < 0 && r != -ENOTCONN) {
 		fail(fetchd, "netd does not take the keyset; see netd's log");
+		return;
+	}
+	enrolment->keyset_sent = r == 0;
 }
 
 /* -- KEYSET -------------------------------------------------------------------------------------------------------------------------------- */
@@ -222,6 +228,7 @@ static void keyset_answered(struct link_answer *answer, void *arg)
 	fetchd->enrolment.keyset = TAKE_PTR(answer->body);
 	fetchd->enrolment.keyset_n = answer->n;
 	tell(fetchd, false, false, "keyset fetched");
+	step(fetchd, ENROLL_VERIFY, VERIFY_MS);
 	verify(fetchd);
 }
 
@@ -347,11 +354,13 @@ void enroll_netd_changed(struct fetchd *fetchd)
 {
 	const struct netd_channel *netd = &fetchd->netd;
 
-	if (fetchd->enrolment.step == ENROLL_PIN && netd->known && netd->pinned)
+	if (!netd->known)
+		fetchd->enrolment.keyset_sent = false; /* it restarts, and is to be asked again */
+	else if (fetchd->enrolment.step == ENROLL_PIN && netd->pinned)
 		keyset_get(fetchd);
-	else if (fetchd->enrolment.step == ENROLL_VERIFY && netd->known)
-		verify(fetchd); /* verified, or a netd that restarted and has to be asked again */
-	else if (fetchd->enrolment.step == ENROLL_REGISTER && netd->known && fetchd->enrolment.failures == 0)
+	else if (fetchd->enrolment.step == ENROLL_VERIFY)
+		verify(fetchd);
+	else if (fetchd->enrolment.step == ENROLL_REGISTER && fetchd->enrolment.failures == 0)
 		enroll_post(fetchd);
 }
 

@@ -35,6 +35,8 @@ struct enrolment {
 	unsigned failures;
 	uint8_t *keyset; /* the envelope, until netd has taken it */
 	size_t keyset_n;
+	bool keyset_sent;   /* to the netd that we are connected to */
+	struct hash posted; /* of the registration that was posted */
 };
 
 _must_check_ int enroll_init(struct fetchd *fetchd);

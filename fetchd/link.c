@@ -12,9 +12,11 @@
 
 #define CONNECT_S 20            /* name, TCP and TLS together */
 #define SILENCE_S 20            /* between two pieces of an answer */
-#define ANSWER_S 300            /* for a whole answer, once the server's patience is over */
+#define ANSWER_S 30             /* for a whole answer from its first byte, and as long again as it takes at this rate: */
+#define ANSWER_BYTES_A_MS 32
+#define TOTAL_S 400             /* for everything, whatever happens: the longest answer at that rate, and some */
 #define HEADER_BYTES_MAX 32768
-#define BUFFER_BYTES 16384      /* curl's own, for each direction */
+#define UPLOAD_BYTES 16384      /* curl's buffer; that for downloads is as small by default */
 #define BODY_START_BYTES 4096
 
 /* -- curl's sockets and time-outs on our loop -------------------------------------------------------------------------------------- */
@@ -101,12 +103,29 @@ static void date_seen(struct link *link, const char *line, size_t n)
 		link->ahead_s = (int64_t)time(NULL) - (int64_t)date;
 }
 
+/*
+ * Something came. The next piece may take its time, but not so that all of them together hold us for ever: a server that sends a byte now
+ * and then has ANSWER_S.
+ */
+static void arrived(struct transfer *transfer)
+{
+	uint64_t now = loop_now_ms();
+	uint64_t end, patience = SILENCE_S * 1000;
+
+	if (transfer->began == 0)
+		transfer->began = now;
+	end = transfer->began + ANSWER_S * 1000 + transfer->n / ANSWER_BYTES_A_MS;
+	if (end < now + patience)
+		patience = end > now ? end - now : 0;
+	loop_timer_set(transfer->silence, patience);
+}
+
 static size_t header_arrived(char *line, size_t size, size_t count, void *arg)
 {
 	struct transfer *transfer = arg;
 	size_t n = size * count;
 
-	loop_timer_set(transfer->silence, SILENCE_S * 1000ULL);
+	arrived(transfer);
 	transfer->header_bytes += n;
 	if (transfer->header_bytes > HEADER_BYTES_MAX) {
 		transfer->failure = -EMSGSIZE;
@@ -140,7 +159,7 @@ static size_t body_arrived(char *bytes, size_t size, size_t count, void *arg)
 	struct transfer *transfer = arg;
 	size_t n = size * count;
 
-	loop_timer_set(transfer->silence, SILENCE_S * 1000ULL);
+	arrived(transfer);
 	transfer->failure = body_grow(transfer, n);
 	if (transfer->failure < 0)
 		return 0;
@@ -248,14 +267,14 @@ static int options_trust(CURL *easy, const char *url, const char *ca)
 static int options_bounds(CURL *easy, const struct transfer *transfer)
 {
 	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_QUICK_EXIT, 1L); /* a request that is given up does not wait for its name to be resolved */
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's Date is not the server's */
 	SET(CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
-	SET(CURLOPT_TIMEOUT, (long)transfer->patience_s + ANSWER_S);
+	SET(CURLOPT_TIMEOUT, (long)transfer->patience_s + TOTAL_S);
 	SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)transfer->answer_max);
-	SET(CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
-	SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)BUFFER_BYTES);
+	SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BYTES);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(CURLOPT_TCP_KEEPIDLE, 30L);
 	SET(CURLOPT_TCP_KEEPINTVL, 10L);
@@ -293,6 +312,7 @@ static void answer_drop(struct transfer *transfer)
 	free(transfer->answer);
 	transfer->answer = NULL;
 	transfer->n = transfer->room = transfer->header_bytes = 0;
+	transfer->began = 0;
 	transfer->failure = 0;
 	transfer->curl_text[0] = '\0';
 }
@@ -381,7 +401,7 @@ static void silence_due(void *arg)
 	struct transfer *transfer = arg;
 
 	transfer->failure = -ETIMEDOUT;
-	(void)snprintf(transfer->curl_text, sizeof(transfer->curl_text), "it says nothing any more");
+	(void)snprintf(transfer->curl_text, sizeof(transfer->curl_text), transfer->began ? "its answer comes too slowly" : "it says nothing");
 	finish(transfer, CURLE_OPERATION_TIMEDOUT);
 }
 

@@ -26,6 +26,7 @@ struct transfer {
 	struct curl_slist *headers;
 
 	/* What has come of the answer. */
+	uint64_t began; /* loop_now_ms() of its first byte; 0: none yet */
 	size_t answer_max, header_bytes, n, room;
 	uint8_t *answer;
 	int failure; /* why we broke it off; 0: we did not */

@@ -347,11 +347,11 @@ void poll_netd_gone(struct fetchd *fetchd)
 	stash_to_cache(fetchd);
 }
 
-void poll_registered(struct fetchd *fetchd)
+void poll_registered(struct fetchd *fetchd, const struct hash *registration)
 {
 	struct poller *poll = &fetchd->poll;
 
-	hash_of(fetchd->netd.registration, fetchd->netd.registration_n, &poll->registration);
+	poll->registration = *registration;
 	poll->registration_known = true;
 }
 

@@ -61,7 +61,7 @@ void poll_judged(struct fetchd *fetchd, uint64_t outcome);
 void poll_receipt(struct fetchd *fetchd, struct view receipt);
 void poll_identity_changed(struct fetchd *fetchd);
 void poll_netd_gone(struct fetchd *fetchd);
-/** The control plane has been given this registration by other means. */
-void poll_registered(struct fetchd *fetchd);
+/** The control plane has been given the registration of this hash by other means. */
+void poll_registered(struct fetchd *fetchd, const struct hash *registration);
 /** Another control plane, or none: drop what is under way and start afresh. */
 void poll_reset(struct fetchd *fetchd);

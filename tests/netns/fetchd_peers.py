@@ -5,10 +5,12 @@ Nothing here is verified as the real ones would: what is tested is fetchd, which
 """
 
 import base64
+import datetime
 import email.utils
 import fcntl
 import hashlib
 import http.server
+import ipaddress
 import os
 import queue
 import shutil
@@ -20,8 +22,12 @@ import subprocess
 import threading
 import time
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.x509.oid import NameOID
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 FETCHD = os.path.join(ROOT, "build/bin/fetchd")
@@ -292,17 +298,20 @@ class Control:
         self.server.server_close()
 
 
-def certificate(folder, name="control", days=30, address="127.0.0.1", start=None):
-    """A self-signed certificate with its key in one PEM file."""
+def certificate(folder, name="control", begins=-1, ends=30):
+    """A self-signed certificate with its key in one PEM file, valid from and to so many days from now."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost"), x509.DNSName("control.test")]
+    now = datetime.datetime.utcnow()
+    made = (x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+            .serial_number(x509.random_serial_number()).not_valid_before(now + datetime.timedelta(days=begins))
+            .not_valid_after(now + datetime.timedelta(days=ends)).add_extension(x509.SubjectAlternativeName(names), False)
+            .add_extension(x509.BasicConstraints(True, None), True).sign(key, hashes.SHA256()))
     path = os.path.join(folder, name + ".pem")
-    key = os.path.join(folder, name + ".key")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key,
-               "-out", path, "-subj", f"/CN={name}", "-addext", f"subjectAltName=IP:{address},DNS:localhost", "-days", str(days)]
-    if start:
-        command = ["faketime", start] + command
-    subprocess.run(command, check=True, capture_output=True)
-    with open(path, "a", encoding="ascii") as out, open(key, encoding="ascii") as more:
-        out.write(more.read())
+    with open(path, "wb") as out:
+        out.write(made.public_bytes(serialization.Encoding.PEM))
+        out.write(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
     return path
 
 
@@ -318,6 +327,8 @@ def certificate_only(path):
 class Fetchd:
     """The real program, dropped to an unprivileged user, filter and all."""
 
+    living = []  # so that a test that fails leaves none behind
+
     def __init__(self, folder, environment=None, wrap=None):
         self.folder = folder
         self.state, self.cache = os.path.join(folder, "state"), os.path.join(folder, "cache")
@@ -330,7 +341,16 @@ class Fetchd:
         self.environment = dict({"PATH": "/usr/bin", "LOOPBACK_LOG_LEVEL": "debug"}, **(environment or {}))
         self.wrap = wrap or []
         self.process = None
+        Fetchd.living.append(self)
         self.start()
+
+    @classmethod
+    def end_all(cls, folder):
+        """End those of this folder that a test did not."""
+        for fetchd in [each for each in cls.living if each.folder == folder]:
+            cls.living.remove(fetchd)
+            if fetchd.process and fetchd.process.poll() is None:
+                fetchd.kill()
 
     def start(self):
         """Start it, and wait until its admin socket answers."""
