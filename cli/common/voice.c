@@ -81,6 +81,8 @@ int cli_fail(const struct cli_voice *voice, int exit_code, const char *code, con
 	char clean[DETAIL_BYTES_MAX];
 	va_list args;
 
+	if (voice->mute)
+		return exit_code;
 	va_start(args, format);
 	(void)vsnprintf(detail, sizeof(detail), format, args);
 	va_end(args);

@@ -21,6 +21,7 @@ enum cli_exit {
 struct cli_voice {
 	const char *program;
 	bool json;
+	bool mute; /* report nothing: for what is done only if it can be */
 };
 
 /**

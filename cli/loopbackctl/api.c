@@ -248,7 +248,7 @@ static int refused(struct cli *cli, long status, const char *method, const char 
 	if (!detail && !title)
 		return cli_fail(&cli->voice, CLI_REFUSED, "http", "%s answered HTTP %ld to %s %s without saying why; is this a control plane?",
 				cli->api->url, status, method, path);
-	if (cli->voice.json) {
+	if (cli->voice.json && !cli->voice.mute) {
 		(void)fflush(stdout);
 		(void)json_dumpf(problem, stderr, JSON_INDENT(2));
 		(void)fputc('\n', stderr);

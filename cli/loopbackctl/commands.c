@@ -149,6 +149,7 @@ static const struct cli_command commands[] = {
 	{ "credential", "list", "", "List credentials, without secrets", NULL, credential_list },
 	{ "credential", "revoke", "CREDENTIAL-ID", "Revoke a credential", NULL, credential_revoke },
 
+	{ "audit", "list", "", "List every change that was made", NULL, audit_list },
 	{ "server", "version", "", "Show the control plane's version", NULL, version_show },
 };
 

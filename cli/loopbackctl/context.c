@@ -281,6 +281,7 @@ int context_list(struct cli *cli, const struct cli_args *args)
 	static const struct column columns[] = {
 		{ "CURRENT", "current", AS_YES }, { "NAME", "name", AS_TEXT }, { "URL", "url", AS_TEXT }, { "ROOT", "root_public", AS_TEXT },
 	};
+	static const struct listing listing = { columns, ARRAY_SIZE(columns), NULL, "No contexts. loopbackctl context set --help" };
 	_cleanup_json_ json_t *items = json_array();
 	const char *name, *current;
 	json_t *entry;
@@ -298,7 +299,7 @@ int context_list(struct cli *cli, const struct cli_args *args)
 		    json_array_append_new(items, row) < 0)
 			return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
 	}
-	return print_list(cli, items, columns, ARRAY_SIZE(columns), "No contexts. loopbackctl context set --help");
+	return print_list(cli, items, &listing);
 }
 
 static int show_entry(struct cli *cli, const char *name)
@@ -308,13 +309,14 @@ static int show_entry(struct cli *cli, const char *name)
 		{ "URL", "url", AS_TEXT },	 { "CA", "ca", AS_TEXT },
 		{ "Credential file", "credential_file", AS_TEXT }, { "Root public key", "root_public", AS_TEXT },
 	};
+	static const struct listing listing = { .columns = columns, .count = ARRAY_SIZE(columns) };
 	const char *current = json_string_value(json_object_get(cli->config, "current"));
 	_cleanup_json_ json_t *row = json_copy(json_object_get(contexts_of(cli), name));
 
 	if (!row || json_object_set_new(row, "name", json_string(name)) < 0 ||
 	    json_object_set_new(row, "current", json_boolean(current && strcmp(current, name) == 0)) < 0)
 		return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
-	return print_object(cli, row, columns, ARRAY_SIZE(columns));
+	return print_object(cli, row, &listing);
 }
 
 /* The context named on the command line, or the one in use; reports a missing one. */

@@ -30,7 +30,7 @@ cli_run_fn network_list, network_create, network_show, network_delete, network_s
 cli_run_fn host_list, host_show, host_join, host_leave, host_retire, host_endpoint;
 cli_run_fn token_list, token_create, token_revoke;
 cli_run_fn credential_list, credential_create, credential_revoke;
-cli_run_fn version_show;
+cli_run_fn version_show, audit_list;
 
 /** The commands and their options (commands.c). */
 extern const struct cli_program loopbackctl_program;

@@ -115,16 +115,18 @@ int keyset_file_print(struct cli *cli, const struct keyset_file *file)
 	static const struct column key_columns[] = {
 		{ "KEY", "key", AS_TEXT }, { "MAY SIGN AS", "usage", AS_LIST }, { "NOT AFTER", "not_after", AS_TEXT },
 	};
+	static const struct listing listing = { .columns = columns, .count = ARRAY_SIZE(columns) };
+	static const struct listing key_listing = { key_columns, ARRAY_SIZE(key_columns), NULL, "No keys: nothing can be signed." };
 	_cleanup_json_ json_t *value = keyset_to_json(file);
 	int r;
 
 	if (!value)
 		return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
-	r = print_object(cli, value, columns, ARRAY_SIZE(columns));
+	r = print_object(cli, value, &listing);
 	if (r || cli->voice.json)
 		return r;
 	(void)fputc('\n', stdout);
-	r = print_list(cli, json_object_get(value, "keys"), key_columns, ARRAY_SIZE(key_columns), "No keys: nothing can be signed.");
+	r = print_list(cli, json_object_get(value, "keys"), &key_listing);
 	if (!file->verified)
 		cli_note(&cli->voice, "NOT VERIFIED: signed by the root that it names itself, and nobody said that this is yours. Give --root-pub FILE.");
 	return r;

@@ -7,22 +7,21 @@
 #include "cli/loopbackctl/words.h"
 #include "libdoc/network.h"
 
-static int list(struct cli *cli, const char *path, const struct column *columns, size_t count, const char *none)
+static int list(struct cli *cli, const char *path, const struct listing *listing)
 {
 	_cleanup_json_ json_t *items = NULL;
 	int r = api_list(cli, path, &items);
 
-	return r ? r : print_list(cli, items, columns, count, none);
+	return r ? r : print_list(cli, items, listing);
 }
 
 /* Call and show the object that comes back. */
-static int call_and_show(struct cli *cli, const char *method, const char *path, const json_t *body, const struct column *columns,
-			 size_t count)
+static int call_and_show(struct cli *cli, const char *method, const char *path, const json_t *body, const struct listing *listing)
 {
 	_cleanup_json_ json_t *answer = NULL;
 	int r = api_call(cli, method, path, body, &answer);
 
-	return r ? r : print_object(cli, answer, columns, count);
+	return r ? r : print_object(cli, answer, listing);
 }
 
 /* Add an option's value to a body, if it was given. */
@@ -49,12 +48,16 @@ static int put_number(struct cli *cli, json_t *body, const char *key, const char
 /* -- Organizations and workspaces. ------------------------------------------------------------------------------------------- */
 
 static const struct column organization_columns[] = { { "NAME", "name", AS_TEXT }, { "ID", "id", AS_TEXT } };
-static const struct column workspace_columns[] = { { "NAME", "name", AS_TEXT }, { "ID", "id", AS_TEXT }, { "ORGANIZATION", "organization", AS_TEXT } };
+static const struct listing organizations = { organization_columns, ARRAY_SIZE(organization_columns), NULL, "No organizations." };
+
+static const struct column workspace_columns[] = { { "NAME", "name", AS_TEXT }, { "ORGANIZATION", "organization", AS_TEXT }, { "ID", "id", AS_TEXT } };
+static const struct naming workspace_namings[] = { { "organization", "/v1/organizations" }, { NULL, NULL } };
+static const struct listing workspaces = { workspace_columns, ARRAY_SIZE(workspace_columns), workspace_namings, "No workspaces." };
 
 int organization_list(struct cli *cli, const struct cli_args *args)
 {
 	(void)args;
-	return list(cli, "/v1/organizations", organization_columns, ARRAY_SIZE(organization_columns), "No organizations.");
+	return list(cli, "/v1/organizations", &organizations);
 }
 
 int organization_create(struct cli *cli, const struct cli_args *args)
@@ -62,13 +65,13 @@ int organization_create(struct cli *cli, const struct cli_args *args)
 	_cleanup_json_ json_t *body = json_object();
 	int r = put_text(cli, body, "name", args->words[0]);
 
-	return r ? r : call_and_show(cli, "POST", "/v1/organizations", body, organization_columns, ARRAY_SIZE(organization_columns));
+	return r ? r : call_and_show(cli, "POST", "/v1/organizations", body, &organizations);
 }
 
 int workspace_list(struct cli *cli, const struct cli_args *args)
 {
 	(void)args;
-	return list(cli, "/v1/workspaces", workspace_columns, ARRAY_SIZE(workspace_columns), "No workspaces.");
+	return list(cli, "/v1/workspaces", &workspaces);
 }
 
 int workspace_create(struct cli *cli, const struct cli_args *args)
@@ -78,21 +81,29 @@ int workspace_create(struct cli *cli, const struct cli_args *args)
 
 	if (!r)
 		r = put_text(cli, body, "organization", cli_value(args, "organization"));
-	return r ? r : call_and_show(cli, "POST", "/v1/workspaces", body, workspace_columns, ARRAY_SIZE(workspace_columns));
+	return r ? r : call_and_show(cli, "POST", "/v1/workspaces", body, &workspaces);
 }
 
 /* -- Networks. --------------------------------------------------------------------------------------------------------------- */
 
 static const struct column network_columns[] = {
-	{ "NAME", "name", AS_TEXT },	   { "ID", "id", AS_TEXT },		      { "CIDRS", "cidrs", AS_LIST },
-	{ "MTU", "mtu", AS_NUMBER },	   { "KEEPALIVE", "keepalive", AS_NUMBER }, { "GENERATION", "generation", AS_NUMBER },
-	{ "WORKSPACE", "workspace", AS_TEXT }, { "ORGANIZATION", "organization", AS_TEXT },
+	{ "NAME", "name", AS_TEXT },
+	{ "CIDRS", "cidrs", AS_LIST },
+	{ "HOSTS", "hosts", AS_NUMBER },
+	{ "GENERATION", "generation", AS_NUMBER },
+	{ "MTU", "mtu", AS_NUMBER },
+	{ "KEEPALIVE", "keepalive", AS_NUMBER },
+	{ "ORGANIZATION", "organization", AS_TEXT },
+	{ "WORKSPACE", "workspace", AS_TEXT },
+	{ "ID", "id", AS_TEXT },
 };
+static const struct naming network_namings[] = { { "organization", "/v1/organizations" }, { "workspace", "/v1/workspaces" }, { NULL, NULL } };
+static const struct listing networks = { network_columns, ARRAY_SIZE(network_columns), network_namings, "No networks." };
 
 int network_list(struct cli *cli, const struct cli_args *args)
 {
 	(void)args;
-	return list(cli, "/v1/networks", network_columns, ARRAY_SIZE(network_columns), "No networks.");
+	return list(cli, "/v1/networks", &networks);
 }
 
 static int network_body(struct cli *cli, const struct cli_args *args, json_t *body)
@@ -130,7 +141,7 @@ int network_create(struct cli *cli, const struct cli_args *args)
 	_cleanup_json_ json_t *body = json_object();
 	int r = network_body(cli, args, body);
 
-	return r ? r : call_and_show(cli, "POST", "/v1/networks", body, network_columns, ARRAY_SIZE(network_columns));
+	return r ? r : call_and_show(cli, "POST", "/v1/networks", body, &networks);
 }
 
 int network_show(struct cli *cli, const struct cli_args *args)
@@ -138,7 +149,7 @@ int network_show(struct cli *cli, const struct cli_args *args)
 	char path[API_PATH_MAX];
 	int r = api_path(cli, path, "networks", args->words[0], NULL);
 
-	return r ? r : call_and_show(cli, "GET", path, NULL, network_columns, ARRAY_SIZE(network_columns));
+	return r ? r : call_and_show(cli, "GET", path, NULL, &networks);
 }
 
 int network_delete(struct cli *cli, const struct cli_args *args)
@@ -179,6 +190,10 @@ static const struct column host_details[] = {
 	{ "At", "receipt.at", AS_TIME },
 };
 
+static const struct naming host_namings[] = { { "workspace", "/v1/workspaces" }, { NULL, NULL } };
+static const struct listing hosts = { host_columns, ARRAY_SIZE(host_columns), host_namings, "No hosts." };
+static const struct listing host = { .columns = host_details, .count = ARRAY_SIZE(host_details), .namings = host_namings };
+
 int host_list(struct cli *cli, const struct cli_args *args)
 {
 	char path[API_PATH_MAX];
@@ -188,7 +203,7 @@ int host_list(struct cli *cli, const struct cli_args *args)
 		r = api_query(cli, path, "workspace", cli_value(args, "workspace"));
 	if (!r)
 		r = api_query(cli, path, "network", cli_value(args, "network"));
-	return r ? r : list(cli, path, host_columns, ARRAY_SIZE(host_columns), "No hosts.");
+	return r ? r : list(cli, path, &hosts);
 }
 
 int host_show(struct cli *cli, const struct cli_args *args)
@@ -196,7 +211,7 @@ int host_show(struct cli *cli, const struct cli_args *args)
 	char path[API_PATH_MAX];
 	int r = api_path(cli, path, "hosts", args->words[0], NULL);
 
-	return r ? r : call_and_show(cli, "GET", path, NULL, host_details, ARRAY_SIZE(host_details));
+	return r ? r : call_and_show(cli, "GET", path, NULL, &host);
 }
 
 int host_join(struct cli *cli, const struct cli_args *args)
@@ -207,7 +222,7 @@ int host_join(struct cli *cli, const struct cli_args *args)
 
 	if (!r)
 		r = put_text(cli, body, "network", args->words[1]);
-	return r ? r : call_and_show(cli, "POST", path, body, host_details, ARRAY_SIZE(host_details));
+	return r ? r : call_and_show(cli, "POST", path, body, &host);
 }
 
 /* A change after which the host is shown as it stands then; answers without content are asked for again. */
@@ -220,7 +235,7 @@ static int change_and_show(struct cli *cli, const char *method, const char *path
 		return r;
 	if (!json_object_get(answer, "id"))
 		return host_show(cli, args);
-	return print_object(cli, answer, host_details, ARRAY_SIZE(host_details));
+	return print_object(cli, answer, &host);
 }
 
 int host_leave(struct cli *cli, const struct cli_args *args)
@@ -258,10 +273,29 @@ int host_endpoint(struct cli *cli, const struct cli_args *args)
 	return change_and_show(cli, "PUT", path, body, args);
 }
 
+/* -- The control plane itself. ------------------------------------------------------------------------------------------------ */
+
 int version_show(struct cli *cli, const struct cli_args *args)
 {
-	static const struct column columns[] = { { "Control plane", "version", AS_TEXT }, { "Deployment id", "deployment", AS_TEXT } };
+	static const struct column columns[] = {
+		{ "Control plane", "version", AS_TEXT },
+		{ "Deployment", "name", AS_TEXT },
+		{ "Deployment id", "deployment", AS_TEXT },
+	};
+	static const struct listing listing = { .columns = columns, .count = ARRAY_SIZE(columns) };
 
 	(void)args;
-	return call_and_show(cli, "GET", "/v1/version", NULL, columns, ARRAY_SIZE(columns));
+	return call_and_show(cli, "GET", "/v1/version", NULL, &listing);
+}
+
+int audit_list(struct cli *cli, const struct cli_args *args)
+{
+	static const struct column columns[] = {
+		{ "NUMBER", "id", AS_TEXT }, { "AT", "at", AS_TIME },	      { "WHO", "who", AS_TEXT },
+		{ "WHAT", "what", AS_TEXT }, { "OBJECT", "object", AS_TEXT }, { "DETAIL", "detail", AS_TEXT },
+	};
+	static const struct listing listing = { columns, ARRAY_SIZE(columns), NULL, "Nothing was changed yet." };
+
+	(void)args;
+	return list(cli, "/v1/audit", &listing);
 }

@@ -38,6 +38,7 @@ static int show_key(struct cli *cli, const struct root_key *key, const char *key
 		{ "Public", "root_public", AS_TEXT },
 		{ "Deployment id", "deployment", AS_TEXT },
 	};
+	static const struct listing listing = { .columns = columns, .count = ARRAY_SIZE(columns) };
 	char public[2 * KEY_BYTES + 1], deployment[ID_TEXT];
 	_cleanup_json_ json_t *value = NULL;
 	struct id id;
@@ -47,7 +48,7 @@ static int show_key(struct cli *cli, const struct root_key *key, const char *key
 			  hex_format(key->public, KEY_BYTES, public), "deployment", id_format(&id, deployment));
 	if (!value)
 		return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
-	return print_object(cli, value, columns, ARRAY_SIZE(columns));
+	return print_object(cli, value, &listing);
 }
 
 /* Write root.key and root.pub into a folder, which is made if need be. */

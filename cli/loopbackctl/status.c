@@ -14,7 +14,7 @@
 #define POLL_FIRST_MS 200 /* convergence is a matter of a second or two */
 #define POLL_LAST_MS 2000
 
-static int print_status(struct cli *cli, const json_t *status)
+static int print_status(struct cli *cli, json_t *status)
 {
 	static const struct column columns[] = {
 		{ "HOST", "name", AS_TEXT },	   { "ADDRESSES", "addresses", AS_LIST },
@@ -22,6 +22,7 @@ static int print_status(struct cli *cli, const json_t *status)
 		{ "ACKNOWLEDGED", "acknowledged_generation", AS_NUMBER }, { "WHEN", "acknowledged_at", AS_AGO },
 		{ "APPLIED IN", "apply_us", AS_MICRO }, { "RESULT", "outcome", AS_TEXT }, { "REASON", "reason", AS_TEXT },
 	};
+	static const struct listing listing = { columns, ARRAY_SIZE(columns), NULL, "No host is in it." };
 	json_int_t ms = json_integer_value(json_object_get(status, "convergence_ms"));
 	char name[256];
 
@@ -37,7 +38,7 @@ static int print_status(struct cli *cli, const json_t *status)
 		(void)printf("converged in %" JSON_INTEGER_FORMAT " ms\n\n", ms);
 	else
 		(void)printf("converged\n\n");
-	return print_list(cli, json_object_get(status, "hosts"), columns, ARRAY_SIZE(columns), "No host is in it.");
+	return print_list(cli, json_object_get(status, "hosts"), &listing);
 }
 
 /* -- Waiting. ---------------------------------------------------------------------------------------------------------------- */

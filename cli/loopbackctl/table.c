@@ -133,46 +133,56 @@ int print_json(struct cli *cli, const json_t *value)
 	return CLI_OK;
 }
 
-int print_list(struct cli *cli, const json_t *items, const struct column *columns, size_t count, const char *none)
+static int print_rows(struct cli *cli, const json_t *rows, const struct listing *listing)
 {
 	const char *titles[COLUMNS_MAX];
-	_cleanup_columns_ struct columns table = { .titles = titles, .count = count };
-	const json_t *item;
+	_cleanup_columns_ struct columns table = { .titles = titles, .count = listing->count };
+	const json_t *row;
 	size_t i;
 
-	if (cli->voice.json)
-		return print_json(cli, items);
-	if (json_array_size(items) == 0) {
-		cli_note(&cli->voice, "%s", none);
-		return CLI_OK;
-	}
-	for (size_t c = 0; c < count; c++)
-		titles[c] = columns[c].title;
-	json_array_foreach(items, i, item) {
-		for (size_t c = 0; c < count; c++) {
+	for (size_t c = 0; c < listing->count; c++)
+		titles[c] = listing->columns[c].title;
+	json_array_foreach(rows, i, row) {
+		for (size_t c = 0; c < listing->count; c++) {
 			struct cell cell;
 
-			cell_of(item, &columns[c], &cell);
+			cell_of(row, &listing->columns[c], &cell);
 			columns_cell(&table, "%s", cell.text);
 		}
 	}
 	return columns_print(&table) == 0 ? CLI_OK : cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
 }
 
-int print_object(struct cli *cli, const json_t *object, const struct column *columns, size_t count)
+int print_list(struct cli *cli, json_t *items, const struct listing *listing)
+{
+	_cleanup_json_ json_t *sorted = NULL;
+
+	if (cli->voice.json)
+		return print_json(cli, items);
+	if (json_array_size(items) == 0) {
+		cli_note(&cli->voice, "%s", listing->none);
+		return CLI_OK;
+	}
+	names_put(cli, items, listing->namings);
+	sorted = json_object_get(json_array_get(items, 0), "name") ? sorted_by_name(items) : json_incref(items);
+	return sorted ? print_rows(cli, sorted, listing) : cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
+}
+
+int print_object(struct cli *cli, json_t *object, const struct listing *listing)
 {
 	size_t width = 0;
 
 	if (cli->voice.json)
 		return print_json(cli, object);
-	for (size_t c = 0; c < count; c++)
-		width = strlen(columns[c].title) > width ? strlen(columns[c].title) : width;
-	for (size_t c = 0; c < count; c++) {
+	names_put(cli, object, listing->namings);
+	for (size_t c = 0; c < listing->count; c++)
+		width = strlen(listing->columns[c].title) > width ? strlen(listing->columns[c].title) : width;
+	for (size_t c = 0; c < listing->count; c++) {
 		struct cell cell;
 		char clean[CELL_BYTES_MAX];
 
-		cell_of(object, &columns[c], &cell);
-		(void)printf("%-*s  %s\n", (int)width + 1, columns[c].title,
+		cell_of(object, &listing->columns[c], &cell);
+		(void)printf("%-*s  %s\n", (int)width, listing->columns[c].title,
 			     cell.n > 0 ? cli_clean(clean, sizeof(clean), cell.text, cell.n) : "-");
 	}
 	return CLI_OK;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cli/loopbackctl/ctl.h"
+#include "cli/loopbackctl/names.h"
 
 enum shape {
 	AS_TEXT,
@@ -24,11 +25,19 @@ struct column {
 	enum shape shape;
 };
 
-/** Print an array of objects. @param none what a person reads when it is empty @return CLI_OK or what the program ends with */
-int print_list(struct cli *cli, const json_t *items, const struct column *columns, size_t count, const char *none);
+/* How a kind of object is shown. */
+struct listing {
+	const struct column *columns;
+	size_t count;
+	const struct naming *namings; /* ids that people read as names; may be NULL */
+	const char *none;             /* what a person reads when there are none */
+};
+
+/** Print an array of objects, for people by name. @return CLI_OK or what the program ends with */
+int print_list(struct cli *cli, json_t *items, const struct listing *listing);
 
 /** Print one object, a line for each column. @return CLI_OK or what the program ends with */
-int print_object(struct cli *cli, const json_t *object, const struct column *columns, size_t count);
+int print_object(struct cli *cli, json_t *object, const struct listing *listing);
 
 /** With --json, print a value. @return CLI_OK or what the program ends with */
 int print_json(struct cli *cli, const json_t *value);

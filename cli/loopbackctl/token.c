@@ -67,14 +67,16 @@ int token_list(struct cli *cli, const struct cli_args *args)
 {
 	static const struct column columns[] = {
 		{ "ID", "id", AS_TEXT },	       { "WORKSPACE", "workspace", AS_TEXT }, { "NETWORKS", "networks", AS_LIST },
-		{ "EXPIRES", "expires_at", AS_TIME }, { "ONCE", "once", AS_YES },	      { "USES", "uses", AS_NUMBER },
-		{ "STATE", "state", AS_TEXT },     { "DESCRIPTION", "description", AS_TEXT },
+		{ "EXPIRES", "expires", AS_TIME }, { "ONCE", "once", AS_YES },		      { "USES", "uses", AS_NUMBER },
+		{ "LAST USE", "used", AS_AGO },    { "REVOKED", "revoked", AS_AGO },	      { "DESCRIPTION", "description", AS_TEXT },
 	};
+	static const struct naming namings[] = { { "workspace", "/v1/workspaces" }, { "networks", "/v1/networks" }, { NULL, NULL } };
+	static const struct listing listing = { columns, ARRAY_SIZE(columns), namings, "No tokens." };
 	_cleanup_json_ json_t *items = NULL;
 	int r = api_list(cli, "/v1/tokens", &items);
 
 	(void)args;
-	return r ? r : print_list(cli, items, columns, ARRAY_SIZE(columns), "No tokens.");
+	return r ? r : print_list(cli, items, &listing);
 }
 
 static int token_body(struct cli *cli, const struct cli_args *args, json_t *body)
@@ -152,14 +154,16 @@ int credential_list(struct cli *cli, const struct cli_args *args)
 	static const struct column columns[] = {
 		{ "ID", "id", AS_TEXT },
 		{ "PERMISSIONS", "permissions", AS_LIST },
-		{ "STATE", "state", AS_TEXT },
+		{ "CREATED", "created", AS_TIME },
+		{ "REVOKED", "revoked", AS_AGO },
 		{ "DESCRIPTION", "description", AS_TEXT },
 	};
+	static const struct listing listing = { columns, ARRAY_SIZE(columns), NULL, "No credentials." };
 	_cleanup_json_ json_t *items = NULL;
 	int r = api_list(cli, "/v1/credentials", &items);
 
 	(void)args;
-	return r ? r : print_list(cli, items, columns, ARRAY_SIZE(columns), "No credentials.");
+	return r ? r : print_list(cli, items, &listing);
 }
 
 int credential_create(struct cli *cli, const struct cli_args *args)
