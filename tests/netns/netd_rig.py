@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A netd on a host of the rig, with forge (tests/tools/forge.c) in the place of all others: no fetchd, no control plane.
+
+  host = NetdHost(rig, "h1")         netd and wireguard-go are up, root pinned, keyset known
+  host.forge("peers mesh count=300 base=100.64.1.0 endpoint=198.18.0.9:51820")
+  host.publish(); host.offer()       {"outcome": "applied", "receipt": {...}, "us": ...}
+  host.witness()                     what wg(8) and ip(8) say, to be compared
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+import rig as rigs
+
+PREFIX = "lbn"
+FOLDER = os.path.join(rigs.ROOT, "build/netns-netd")
+FORGE = os.environ.get("FORGE") or os.path.join(rigs.ROOT, "build/tests/tools/forge")
+PROGRAMS = os.environ.get("LOOPBACK_BIN") or os.path.join(rigs.ROOT, "build/bin")
+SOCKETS = "/run/loopback/netd"
+CIDR, OWN, PEERS, ENDPOINT = "100.64.0.0/16", "100.64.0.1", "100.64.1.0", "198.18.0.9:51820"
+SERVICES = ("loopback-netd", "loopback-wg")
+
+
+class Forge:
+    """forge as a child: a command a line, an answer a line."""
+
+    def __init__(self, host):
+        self.process = host.popen(FORGE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def send(self, command):
+        """Write a command whose answer is read later."""
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+
+    def answer(self):
+        """The answer to the oldest command that has none; AssertionError if forge could not do it."""
+        line = self.process.stdout.readline()
+        assert line, "forge has died"
+        answer = json.loads(line)
+        assert answer["ok"], answer["error"]
+        return answer
+
+    def __call__(self, command):
+        self.send(command)
+        return self.answer()
+
+    def close(self):
+        """End it; it has nothing to lose."""
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(timeout=10)
+
+
+class NetdHost:
+    """One host: netd, a tunnel, and a forge that netd takes for its fetchd."""
+
+    def __init__(self, rig, name="h1", peers=20, options="", mesh=True):
+        """
+        @param peers    how many others are in the network "mesh" at first
+        @param options  more for netd's command line
+        @param mesh     False: nothing is offered yet
+        """
+        self.name, self.peers = name, peers
+        self.host = rig.add_host(name, f"198.18.0.{20 + int(name[1:])}")
+        self.host.start(*SERVICES, options={"netd": f"--interface lb0 --listen-port 51820 {options}"})
+        self.forge = Forge(self.host)
+        assert self.forge(f"pin {SOCKETS}/admin.sock")["pinned"]
+        self.forge("keyset")
+        self.connect()
+        assert self.forge("hand-over")["taken"]
+        rigs.wait_until("the tunnel", lambda: self.status()["state"] == "unenrolled")
+        if mesh:
+            self.make_mesh()
+
+    def make_mesh(self):
+        """The network that all tests start from: this host and some peers."""
+        self.forge("empty")
+        self.forge(f"network mesh cidr={CIDR} mtu=1380 keepalive=0")
+        self.forge(f"self mesh address={OWN}")
+        self.forge(f"peers mesh count={self.peers} base={PEERS} endpoint={ENDPOINT}")
+        self.apply()
+
+    # ---- being fetchd
+
+    def connect(self):
+        """A new connection, with fetchd's first words. Returns netd's."""
+        self.forge(f"connect {SOCKETS}/documents.sock as=_lb-fetchd")
+        return self.forge("hello")
+
+    def publish(self, words=""):
+        """Sign what changed."""
+        return self.forge(f"publish {words}")
+
+    def offer(self, words=""):
+        """Offer what was published; see cmd_offer() for the words."""
+        return self.forge(f"offer {words}")
+
+    def apply(self):
+        """Publish and offer; it must be applied."""
+        self.publish()
+        result = self.offer()
+        assert result.get("outcome") == "applied", result
+        return result
+
+    def refused(self, code, words="", outcome="refused"):
+        """Offer something that must not be taken: told in result, receipt, log and status, and nothing on the host moves."""
+        before, log = self.witness(), len(self.log())
+        result = self.offer(words)
+        assert result.get("outcome") == outcome, result
+        receipt = result["receipt"]
+        assert (receipt["outcome"], receipt["code"], receipt["reason"]) == (outcome, code, result["reason"]), result
+        assert len(result["reason"]) > 20 and f"({code})" in self.log()[log:], self.log()[log:]
+        last = self.status()["last_result"]
+        assert (last["outcome"], last["code"], last["reason"]) == (outcome, code, result["reason"]), last
+        assert self.witness() == before
+        return result
+
+    # ---- witnesses
+
+    def pid(self, service="netd"):
+        """The pid of netd, or of "wg"."""
+        return self.host.pid(service)
+
+    def log(self):
+        """What netd has said so far."""
+        return self.host.log("netd")
+
+    def status(self):
+        """`loopback status --json`."""
+        return json.loads(self.host.enter("loopback", "status", "--json", check=False).stdout)
+
+    def device(self):
+        """{public key: (endpoint, allowed ips, keepalive)} as wg(8) reads the device."""
+        return {key: (endpoint, ",".join(sorted(allowed.split(","))), keepalive)
+                for key, _, endpoint, allowed, _, _, _, keepalive in self.dump()[1:]}
+
+    def dump(self):
+        """`wg show lb0 dump` in fields."""
+        return [line.split("\t") for line in self.host.enter("wg", "show", "lb0", "dump").stdout.splitlines()]
+
+    def witness(self):
+        """All that netd could have changed on this host, as stock tools see it; counters of traffic left out."""
+        dump = self.dump()
+        peers = sorted(tuple(fields[:4] + fields[7:]) for fields in dump[1:])
+        ip = [self.host.enter("ip", "-d", *words).stdout for words in (
+            ("-4", "address"), ("-6", "address"), ("-4", "route", "show", "table", "all"), ("-6", "route", "show", "table", "all"))]
+        return [tuple(dump[0]), peers, [re.sub(r"(valid_lft|preferred_lft|expires) \d+sec|used \d+", "", text) for text in ip]]
+
+    def published(self, network="mesh"):
+        """What the device should have of a network, as forge tells wg(8): the same form as device()."""
+        path = os.path.join(self.host.folder, "etc/wanted.conf")
+        self.forge(f"setconf {network} path=/etc/loopback/wanted.conf")
+        wanted, fields = {}, {}
+        with open(path, encoding="utf-8") as lines:
+            for line in list(lines) + ["[Peer]\n"]:
+                if line.startswith("["):
+                    if "PublicKey" in fields:
+                        allowed = ",".join(sorted(fields["AllowedIPs"].split(", ")))
+                        wanted[fields["PublicKey"]] = (fields.get("Endpoint", "(none)"), allowed,
+                                                       fields.get("PersistentKeepalive", "off"))
+                    fields = {}
+                elif "=" in line:
+                    key, _, value = line.partition(" = ")
+                    fields[key] = value.strip()
+        return wanted
+
+    # ---- what happens to hosts
+
+    def kill(self, service="netd", number=signal.SIGKILL):
+        """Signal a service. SIGKILL is awaited: launch starts it again."""
+        pid = self.pid(service)
+        os.kill(pid, number)
+        if number == signal.SIGKILL:
+            rigs.wait_until(f"end of {service}", lambda: rigs.start_time(pid) is None, interval=0.002)
+
+    def wait_state(self, state="running", timeout=15.0):
+        """Wait until netd says that it is in this state."""
+        def there():
+            done = self.host.enter("loopback", "status", "--json", check=False)
+            return done.stdout and json.loads(done.stdout).get("state") == state
+        rigs.wait_until(f"netd {state}", there, timeout)
+
+    def trace(self, run, calls="sendmsg,sendto,write,connect"):
+        """Run something while strace watches netd; returns its result and the lines that strace wrote."""
+        path = os.path.join(self.host.folder, "log/strace")
+        tracer = subprocess.Popen(["strace", "-f", "-qq", "-xx", "-s", "65536", "-e", f"trace={calls}", "-o", path, "-p", str(self.pid())],
+                                  stderr=subprocess.PIPE)
+        try:
+            rigs.wait_until("strace", lambda: "TracerPid:\t0" not in _status(self.pid()))
+            result = run()
+        finally:
+            tracer.terminate()
+            tracer.communicate(timeout=10)
+        with open(path, encoding="utf-8") as lines:
+            return result, lines.read().splitlines()
+
+    def close(self):
+        """End forge; the rig ends the rest."""
+        self.forge.close()
+
+
+def _status(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return file.read()
