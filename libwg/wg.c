@@ -72,6 +72,12 @@ int wg_commit(struct wg *wg)
 	return wg->error;
 }
 
+void wg_abandon(struct wg *wg)
+{
+	wg->ops->drop(wg);
+	wg->changing = false;
+}
+
 int wg_dump(struct wg *wg, wg_dump_fn *each, void *arg)
 {
 	return wg->ops->dump(wg, each, arg);

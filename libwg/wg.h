@@ -97,6 +97,9 @@ _must_check_ int wg_put(struct wg *wg, const struct wg_peer *peer);
  */
 _must_check_ int wg_commit(struct wg *wg);
 
+/** Give a change up without sending the rest of it. What was sent already may be in force; an open change must end in this or in wg_commit(). */
+void wg_abandon(struct wg *wg);
+
 /** Read the device. Interrupted netlink dumps restart; the callback then sees a new first call. @return 0 or the callback's or a negative errno */
 _must_check_ int wg_dump(struct wg *wg, wg_dump_fn *each, void *arg);
 

@@ -3,7 +3,8 @@
  * A userspace WireGuard over its configuration protocol (https://www.wireguard.com/xplatform/).
  *
  * Operations are sent one by one, each no longer than a buffer: wireguard-go reads ahead while it carries one out and loses what
- * it read, so nothing may follow before the answer. After an error it takes the rest of the operation for new ones; therefore any
+ * it read, so nothing may follow before the answer. But the answer is awaited only when the next operation is ready: while wireguard-go
+ * carries out one, the caller prepares the next. After an error it takes the rest of the operation for new ones; therefore any
  * failure closes the connection and the next operation makes a new one. A second connection, which carries nothing, is the lifeline.
  */
 #include <errno.h>
@@ -27,6 +28,8 @@
 struct uapi {
 	struct wg wg;
 	int fd;
+	bool outstanding;  /* an operation was sent whose answer was not read yet */
+	int sent;          /* what sending it came to: 0, or -EPIPE if it was hung up on half-way */
 	size_t n;          /* bytes of the operation being written */
 	size_t begin, end; /* what was read of the answer and not yet parsed */
 	char operation[OPERATION_BYTES];
@@ -176,21 +179,38 @@ static int read_answer(struct uapi *uapi, line_fn *each, void *arg)
 	return *line || uapi->begin != uapi->end ? -EPROTO : -(int)error;
 }
 
-/* Carry out what was written, and leave no trace of it. */
-static int operate(struct uapi *uapi, line_fn *each, void *arg)
+/* Read the answer that is outstanding, if one is, and leave no trace of it. */
+static int settle(struct uapi *uapi, line_fn *each, void *arg)
 {
-	int sent = 0, r = connected(uapi);
+	int r;
 
-	if (r == 0) {
-		sent = transmit(uapi);
-		r = sent == -ETIMEDOUT ? sent : read_answer(uapi, each, arg);
-	}
+	if (!uapi->outstanding)
+		return 0;
+	r = read_answer(uapi, each, arg);
 	if (r == 0)
-		r = sent;
+		r = uapi->sent;
+	if (r < 0)
+		uapi->fd = close_fd(uapi->fd);
+	sodium_memzero(uapi->answer, sizeof(uapi->answer));
+	uapi->outstanding = false;
+	return r;
+}
+
+/* Send what was written once the operation before it has been answered. */
+static int operate(struct uapi *uapi)
+{
+	int r = settle(uapi, NULL, NULL);
+
+	if (r == 0)
+		r = connected(uapi);
+	if (r == 0) {
+		uapi->sent = transmit(uapi);
+		uapi->outstanding = uapi->sent != -ETIMEDOUT;
+		r = uapi->outstanding ? 0 : -ETIMEDOUT;
+	}
 	if (r < 0)
 		uapi->fd = close_fd(uapi->fd);
 	sodium_memzero(uapi->operation, uapi->n);
-	sodium_memzero(uapi->answer, sizeof(uapi->answer));
 	uapi->n = 0;
 	return r;
 }
@@ -223,15 +243,19 @@ static void write_key(struct uapi *uapi, const char *key, const uint8_t bytes[st
 	sodium_memzero(text, sizeof(text));
 }
 
+static int set_operation(struct uapi *uapi)
+{
+	uapi->operation[uapi->n++] = '\n';
+	uapi->wg.sets++;
+	return operate(uapi);
+}
+
 static int uapi_flush(struct wg *wg)
 {
 	struct uapi *uapi = uapi_of(wg);
+	int r = uapi->n ? set_operation(uapi) : 0;
 
-	if (uapi->n == 0)
-		return 0;
-	uapi->operation[uapi->n++] = '\n';
-	wg->sets++;
-	return operate(uapi, NULL, NULL);
+	return r < 0 ? r : settle(uapi, NULL, NULL);
 }
 
 /* Have room for so many lines in an operation that has begun; the blank line that ends it always fits. */
@@ -240,7 +264,7 @@ static int room(struct uapi *uapi, size_t lines)
 	int r = 0;
 
 	if (uapi->n + lines * LINE_BYTES + 1 > sizeof(uapi->operation))
-		r = uapi_flush(&uapi->wg);
+		r = set_operation(uapi);
 	if (r == 0 && uapi->n == 0)
 		write_line(uapi, "set", "1");
 	return r;
@@ -299,8 +323,13 @@ static int uapi_peer(struct wg *wg, const struct wg_peer *peer)
 
 static void uapi_drop(struct wg *wg)
 {
-	sodium_memzero(uapi_of(wg)->operation, uapi_of(wg)->n);
-	uapi_of(wg)->n = 0;
+	struct uapi *uapi = uapi_of(wg);
+
+	sodium_memzero(uapi->operation, uapi->n);
+	uapi->n = 0;
+	if (uapi->outstanding) /* a change that is given up half-way: its answer is of no use any more */
+		uapi->fd = close_fd(uapi->fd);
+	uapi->outstanding = false;
 }
 
 /* Of the private key, only the public half is kept. */
@@ -391,7 +420,9 @@ static int uapi_dump(struct wg *wg, wg_dump_fn *each, void *arg)
 		return -EBUSY; /* the buffer holds what was put */
 	write_line(uapi, "get", "1");
 	uapi->operation[uapi->n++] = '\n';
-	r = operate(uapi, take_line, &reader);
+	r = operate(uapi);
+	if (r == 0)
+		r = settle(uapi, take_line, &reader);
 	return r < 0 ? r : wg_reader_end(&reader);
 }
 

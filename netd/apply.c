@@ -48,6 +48,15 @@ static int put_removal(struct overlay *overlay, const uint8_t *wg_key)
 	return wg_put(overlay->wg, &peer);
 }
 
+/* Commit what went well so far, abandon what did not. */
+static int end_change(struct overlay *overlay, int r)
+{
+	if (r == 0)
+		return wg_commit(overlay->wg);
+	wg_abandon(overlay->wg);
+	return r;
+}
+
 /* -- A change: from one mesh to another ------------------------------------------------------------------------------------------- */
 
 /* What the entry under the walk's hands amounts to before and after, over all networks. @return 1; 0 it is this host itself */
@@ -141,9 +150,37 @@ int overlay_change(struct overlay *overlay, const struct mesh *from, const struc
 	walk.events.peer = remove_peer;
 	if (r == 0 && from)
 		r = mesh_diff(&walk);
-	if (r == 0)
-		r = wg_commit(overlay->wg);
+	r = end_change(overlay, r);
 	return r < 0 ? r : overlay_plumb(overlay, from, to);
+}
+
+/* -- A first configuration: staged peer by peer while it is being checked ---------------------------------------------------------- */
+
+int overlay_stage_begin(struct overlay *overlay)
+{
+	struct rtnl_link link;
+	int r = rtnl_link_get(overlay->rtnl, overlay->name, &link);
+
+	if (r < 0)
+		return r;
+	return link.up ? -EISCONN : wg_begin(overlay->wg, NULL);
+}
+
+int overlay_stage_peer(struct overlay *overlay, const struct mesh *to, const struct network_document *network, const struct peer *peer)
+{
+	struct merged_peer wanted;
+	int r;
+
+	if (id_equal(&peer->host, &overlay->state->host))
+		return 0;
+	r = mesh_merge(to, overlay->blobs, &peer->host, peer, &network->header.id, overlay->families, &wanted);
+	return r < 0 ? r : put_whole(overlay, &wanted);
+}
+
+int overlay_stage_end(struct overlay *overlay, const struct mesh *to, int r)
+{
+	r = end_change(overlay, r);
+	return r < 0 ? r : overlay_plumb(overlay, NULL, to);
 }
 
 /* -- A comparison with the device ------------------------------------------------------------------------------------------------- */
@@ -284,8 +321,7 @@ int overlay_reconcile(struct overlay *overlay, const struct mesh *mesh, unsigned
 		r = put_correction(&comparison, &comparison.corrections[i]);
 	if (r == 0 && mesh)
 		r = mesh_diff(&walk);
-	if (r == 0)
-		r = wg_commit(overlay->wg);
+	r = end_change(overlay, r);
 	if (r == 0 && mended)
 		*mended = comparison.count + comparison.added;
 	free(comparison.corrections);

@@ -10,6 +10,9 @@ struct check {
 	const struct state *state;
 	struct owners *owners;
 	struct refusal *refusal;
+	mesh_accepted_fn *accepted;
+	void *accepted_arg;
+	int accepted_error; /* what accepted failed with: not a fault of the documents */
 	int64_t difference; /* entries more than before, of the network under way */
 };
 
@@ -91,7 +94,11 @@ static int check_peer(const struct peer *old, const struct peer *new, void *arg)
 		if (!network_document_covers(network, &new->addresses[i]))
 			r = refuse(check->refusal, "address", "%s of host %s is not within network %s",
 				   prefix_format(&new->addresses[i], text), id_format(&new->host, host), network->name);
-	return r < 0 ? r : note_new(check, network, new);
+	if (r == 0)
+		r = note_new(check, network, new);
+	if (r == 0 && check->accepted)
+		r = check->accepted_error = check->accepted(network, new, check->accepted_arg);
+	return r;
 }
 
 /* This host stands in each of its networks, with the addresses of its host document and one and the same key (M5). */
@@ -139,6 +146,8 @@ static int check_network(struct check *check, struct mesh_walk *walk, const stru
 	walk->old = before ? &was : NULL;
 	walk->new = &one;
 	r = mesh_diff(walk);
+	if (check->accepted_error < 0)
+		return check->accepted_error;
 	if (r == -EXDEV)
 		return refuse(check->refusal, "misplaced", "network %s: a peer stands in the trie where it does not belong", network->name);
 	if (r == -EBADMSG && check->refusal->code[0] == '\0')
@@ -153,9 +162,9 @@ static int check_network(struct check *check, struct mesh_walk *walk, const stru
 }
 
 int mesh_check(const struct state *state, const struct blobs *blobs, const struct mesh *old, const struct mesh *new, struct owners *owners,
-	       struct refusal *refusal)
+	       mesh_accepted_fn *accepted, void *arg, struct refusal *refusal)
 {
-	struct check check = { .state = state, .owners = owners, .refusal = refusal };
+	struct check check = { .state = state, .owners = owners, .refusal = refusal, .accepted = accepted, .accepted_arg = arg };
 	struct mesh_walk walk = { .blobs = blobs, .events.peer = forget_old, .old = old, .new = new, .arg = &check };
 	int r = 0;
 
@@ -166,7 +175,7 @@ int mesh_check(const struct state *state, const struct blobs *blobs, const struc
 		r = mesh_diff(&walk);
 	for (unsigned i = 0; r == 0 && i < new->network_count; i++)
 		r = check_network(&check, &walk, old, &new->networks[i]);
-	if (r < 0 && r != -ENOMEM && refusal->code[0] == '\0')
+	if (r < 0 && r != -ENOMEM && check.accepted_error == 0 && refusal->code[0] == '\0')
 		r = r == -EXDEV ? refuse(refusal, "misplaced", "a peer stands in the trie where it does not belong")
 				: refuse(refusal, "malformed", "a trie cannot be walked: %s", strerror(-r));
 	return r;

@@ -153,7 +153,7 @@ static int load_last_known_good(struct netd *netd, const struct journal_end *end
 		return 0;
 	r = mesh_open(&netd->state, netd->blobs, end->entries, end->count, &mesh, &refusal);
 	if (r == 0)
-		r = mesh_check(&netd->state, netd->blobs, NULL, mesh, netd->owners, &refusal);
+		r = mesh_check(&netd->state, netd->blobs, NULL, mesh, netd->owners, NULL, NULL, &refusal);
 	if (r < 0) {
 		log_error("the last known good does not verify (%s: %s); waiting for the control plane", refusal.code, refusal.reason);
 		return mesh_note_all(netd->blobs, NULL, netd->owners);
@@ -225,18 +225,33 @@ static enum outcome go_back(struct netd *netd, int error, struct refusal *refusa
 	return OUTCOME_broken;
 }
 
-static enum outcome put_in_force(struct netd *netd, struct mesh *new, struct refusal *refusal)
+/* Nothing was changed, or it can be emptied again: what was in force stays. */
+static enum outcome stay(struct netd *netd, bool staged)
+{
+	int r = mesh_note_all(netd->blobs, netd->mesh, netd->owners);
+
+	if (r == 0 && staged)
+		r = overlay_reconcile(&netd->overlay, netd->mesh, NULL);
+	if (r < 0) {
+		(void)log_errno(r, "cannot put things back after a refusal; trying again");
+		netd->engine = ENGINE_BROKEN;
+		loop_timer_set(netd->retry, RETRY_MS);
+	}
+	return OUTCOME_refused;
+}
+
+static enum outcome put_in_force(struct netd *netd, struct mesh *new, bool staged, struct refusal *refusal)
 {
 	int r = journal_begin(netd, new);
 
 	if (r < 0) {
 		journal_abort(netd->journal);
 		(void)refuse(refusal, "disk", "the state folder cannot take the new configuration (%s); the old one stays", strerror(-r));
-		if (mesh_note_all(netd->blobs, netd->mesh, netd->owners) < 0)
-			log_error("out of memory while going back");
-		return OUTCOME_refused;
+		if (staged)
+			r = overlay_stage_end(&netd->overlay, new, r);
+		return stay(netd, staged);
 	}
-	r = overlay_change(&netd->overlay, netd->mesh, new);
+	r = staged ? overlay_stage_end(&netd->overlay, new, 0) : overlay_change(&netd->overlay, netd->mesh, new);
 	if (r == 0)
 		r = journal_commit(netd->journal, new->entries, new->count);
 	if (r < 0)
@@ -250,10 +265,24 @@ static enum outcome put_in_force(struct netd *netd, struct mesh *new, struct ref
 	return OUTCOME_applied;
 }
 
+struct stage {
+	struct overlay *overlay;
+	const struct mesh *to;
+};
+
+static int stage_peer(const struct network_document *network, const struct peer *peer, void *arg)
+{
+	struct stage *stage = arg;
+
+	return overlay_stage_peer(stage->overlay, stage->to, network, peer);
+}
+
 enum outcome engine_apply(struct netd *netd, const struct head_entry *entries, unsigned count, struct refusal *refusal)
 {
 	_cleanup_(mesh_free) struct mesh *new = NULL;
+	struct stage stage = { .overlay = &netd->overlay };
 	enum outcome outcome;
+	bool staged;
 	int r;
 
 	if (netd->engine != ENGINE_RUNNING) {
@@ -266,13 +295,17 @@ enum outcome engine_apply(struct netd *netd, const struct head_entry *entries, u
 		r = overlay_check_routes(&netd->overlay, netd->mesh, new, refusal);
 	if (r < 0)
 		return OUTCOME_refused;
-	r = mesh_check(&netd->state, netd->blobs, netd->mesh, new, netd->owners, refusal);
+	stage.to = new;
+	staged = !netd->mesh && overlay_stage_begin(&netd->overlay) == 0;
+	r = mesh_check(&netd->state, netd->blobs, netd->mesh, new, netd->owners, staged ? stage_peer : NULL, &stage, refusal);
 	if (r < 0) {
-		if (mesh_note_all(netd->blobs, netd->mesh, netd->owners) < 0)
-			log_error("out of memory while going back");
-		return OUTCOME_refused;
+		if (refusal->code[0] == '\0')
+			(void)refuse(refusal, "apply", "the device refused the configuration: %s", strerror(-r));
+		if (staged)
+			r = overlay_stage_end(&netd->overlay, new, r);
+		return stay(netd, staged);
 	}
-	outcome = put_in_force(netd, new, refusal);
+	outcome = put_in_force(netd, new, staged, refusal);
 	if (outcome == OUTCOME_applied)
 		new = NULL; /* it belongs to netd now */
 	return outcome;

@@ -58,14 +58,18 @@ struct mesh_walk {
 };
 _must_check_ int mesh_diff(struct mesh_walk *walk);
 
+/** An entry of the new mesh passed its own checks (the mesh as a whole may still fail). Return a negative errno to end the check with it. */
+typedef int mesh_accepted_fn(const struct network_document *network, const struct peer *peer, void *arg);
+
 /**
  * Check what is new in the tries against everything else, and note it in owners: statements verify and do not go back, addresses are in their network and nobody
  * else's, no key is this host's own or another host's, this host's own entries agree with each other and with its key, counts are right.
  * @param old what is in force and noted in owners; may be NULL with owners empty
- * @return 0; -EBADMSG with refusal: owners is then half noted, mesh_note_all() puts it right
+ * @param accepted may be NULL
+ * @return 0; -EBADMSG with refusal: owners is then half noted, mesh_note_all() puts it right; what accepted returned, with an empty refusal
  */
 _must_check_ int mesh_check(const struct state *state, const struct blobs *blobs, const struct mesh *old, const struct mesh *new,
-			    struct owners *owners, struct refusal *refusal);
+			    struct owners *owners, mesh_accepted_fn *accepted, void *arg, struct refusal *refusal);
 /** Note a whole mesh (NULL: nothing) in owners, which is cleared before. @return 0; -EEXIST; -ENOMEM; errors of a walk */
 _must_check_ int mesh_note_all(const struct blobs *blobs, const struct mesh *mesh, struct owners *owners);
 

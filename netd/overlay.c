@@ -179,12 +179,13 @@ static int found_route(const struct rtnl_route *route, void *arg)
 static int link_adjust(struct overlay *overlay, const struct mesh *to)
 {
 	uint32_t mtu = to && to->mtu ? to->mtu : 0;
+	bool up = to && to->network_count; /* without a network there is nothing to carry: no socket is open then */
 	struct rtnl_link link;
 	int r = rtnl_link_get(overlay->rtnl, overlay->name, &link);
 
-	if (r < 0 || (link.up && (mtu == 0 || link.mtu == mtu)))
+	if (r < 0 || (link.up == up && (mtu == 0 || link.mtu == mtu)))
 		return r;
-	return rtnl_link_set(overlay->rtnl, overlay->index, mtu, true);
+	return rtnl_link_set(overlay->rtnl, overlay->index, mtu, up);
 }
 
 static int gone(int r)
@@ -234,7 +235,7 @@ int overlay_plumb(struct overlay *overlay, const struct mesh *from, const struct
 		if (r == 0)
 			r = rtnl_route_each(overlay->rtnl, found_route, &have);
 	}
-	if (r == 0 && (!from || !to || from->mtu != to->mtu))
+	if (r == 0 && (!from || !to || from->mtu != to->mtu || !from->network_count != !to->network_count))
 		r = link_adjust(overlay, to);
 	return r < 0 ? r : plumb(overlay, &have, &want);
 }

@@ -44,6 +44,20 @@ _must_check_ int overlay_plumb(struct overlay *overlay, const struct mesh *from,
 _must_check_ int overlay_change(struct overlay *overlay, const struct mesh *from, const struct mesh *to);
 
 /**
+ * A first configuration, when nothing is in force, is handed to the device while it is still being checked, so that a userspace WireGuard works at
+ * the same time as we do (10,000 peers take either of us half a second). The interface is down meanwhile: it has no socket, and nothing of what
+ * is staged can be used. It comes up, with addresses and routes, at the end; if the check fails, overlay_reconcile(NULL) empties it.
+ *
+ * overlay_stage_begin(): 0; -EISCONN the interface is up, so nothing can be staged; negative errno.
+ * overlay_stage_peer(): one entry that has passed all checks.
+ * overlay_stage_end(): r < 0 abandons; else commits and brings the interface up.
+ */
+_must_check_ int overlay_stage_begin(struct overlay *overlay);
+_must_check_ int overlay_stage_peer(struct overlay *overlay, const struct mesh *to, const struct network_document *network,
+				    const struct peer *peer);
+_must_check_ int overlay_stage_end(struct overlay *overlay, const struct mesh *to, int r);
+
+/**
  * Compare the device with a mesh (NULL: nothing at all), whose owners these are, and mend what differs. The endpoint of a peer that has shaken hands lately is
  * left: it may have roamed.
  * @param mended receives how many peers differed; may be NULL
