@@ -55,18 +55,31 @@ static bool append(char out[static API_PATH_MAX], const char *text, bool encode)
 	return true;
 }
 
+/* Names are DNS labels and ids hexadecimal digits, so nothing else is worth asking for; a '/' would even ask for something else. */
+static bool is_word(const char *text)
+{
+	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+
+	return n > 0 && n <= NAME_BYTES_MAX && !text[n];
+}
+
 int api_path(struct cli *cli, char out[static API_PATH_MAX], ...)
 {
 	const char *segment;
-	bool fits = true;
+	int r = CLI_OK;
 	va_list args;
 
 	(void)snprintf(out, API_PATH_MAX, "/v1");
 	va_start(args, out);
-	while (fits && (segment = va_arg(args, const char *)))
-		fits = append(out, "/", false) && append(out, segment, true);
+	while (!r && (segment = va_arg(args, const char *))) {
+		if (!is_word(segment))
+			r = cli_fail(&cli->voice, CLI_USAGE, "usage", "'%s' is neither a name (1 to %d of a-z, 0-9 and '-') nor an id", segment,
+				     NAME_BYTES_MAX);
+		else if (!append(out, "/", false) || !append(out, segment, false))
+			r = cli_fail(&cli->voice, CLI_USAGE, "usage", "that path is too long");
+	}
 	va_end(args);
-	return fits ? CLI_OK : cli_fail(&cli->voice, CLI_USAGE, "usage", "that name is too long");
+	return r;
 }
 
 int api_query(struct cli *cli, char path[static API_PATH_MAX], const char *key, const char *value)

@@ -9,13 +9,13 @@
 #define API_PATH_MAX 2048
 
 /**
- * Make a path of segments, each percent-encoded (RFC 3986, 2.1), so that a name can hold anything.
- * @param ... segments after "/v1", ended by NULL
- * @return CLI_OK; CLI_USAGE (reported) if it gets too long
+ * Make a path of segments.
+ * @param ... segments after "/v1", ended by NULL: words of ours, and names or ids that the operator gave
+ * @return CLI_OK; CLI_USAGE (reported) if one cannot be a name or an id
  */
 _must_check_ int api_path(struct cli *cli, char out[static API_PATH_MAX], ...) __attribute__((sentinel));
 
-/** Append "?key=value" or "&key=value"; value NULL appends nothing. @return as api_path() */
+/** Append "?key=value" or "&key=value", percent-encoded (RFC 3986, 2.1); value NULL appends nothing. @return CLI_OK; CLI_USAGE (reported) if it gets too long */
 _must_check_ int api_query(struct cli *cli, char path[static API_PATH_MAX], const char *key, const char *value);
 
 /**
