@@ -4,6 +4,7 @@
 import json
 import os
 import subprocess
+import time
 
 import rig
 from rig import RigError
@@ -99,7 +100,8 @@ class Fleet:
     def boot_host(self, name, options=None):
         """A host with its daemons up, not enrolled. options: as for Host.start()"""
         number = int(name[1:])
-        host = self.rig.add_host(name, f"198.18.{1 + number // 250}.{1 + number % 250}", {CONTROL_NAME: rig.CONTROL_ADDRESS})
+        address = f"198.18.{1 + (number - 1) // 250}.{1 + (number - 1) % 250}"
+        host = self.rig.add_host(name, address, {CONTROL_NAME: rig.CONTROL_ADDRESS})
         wanted = {"netd": f"--interface lb0 --listen-port {LISTEN_PORT}"}
         wanted.update(options or {})
         host.start("loopback-netd", "loopback-fetchd", "loopback-wg", options=wanted)
@@ -172,14 +174,24 @@ class Fleet:
 
 
 class Reach:
-    """Many single pings at once: does each source reach each address?"""
+    """Many pings at once: does each source reach each address, and after how long?"""
 
-    def __init__(self, fleet, pairs, count=1, wait=2.0):
-        """pairs: [(source host, address)]"""
-        self.running = [(source, address, fleet.host(source).popen(
-            "ping", "-n", "-q", "-c", str(count), "-i", "0.1", "-W", str(wait), address,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)) for source, address in pairs]
+    def __init__(self, fleet, pairs, patience=10.0):
+        """
+        @param pairs     [(source host, address)]
+        @param patience  seconds to go on asking. A new tunnel may need one repetition of its handshake, which WireGuard makes
+                         after 5 s: two hosts that begin at the same moment refuse each other's first.
+        """
+        self.begun = time.monotonic()
+        self.running = {pair: fleet.host(pair[0]).popen("ping", "-n", "-q", "-c", "1", "-i", "0.1", "-w", f"{patience:.0f}", pair[1],
+                                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for pair in pairs}
 
     def result(self):
-        """{(source, address): whether an answer came}"""
-        return {(source, address): process.wait(timeout=30) == 0 for source, address, process in self.running}
+        """{(source, address): seconds to the first answer, or None}"""
+        found = {}
+        while len(found) < len(self.running):
+            for pair, process in self.running.items():
+                if pair not in found and process.poll() is not None:
+                    found[pair] = time.monotonic() - self.begun if process.returncode == 0 else None
+            time.sleep(0.005)
+        return found
