@@ -62,6 +62,8 @@ struct walk {
 	const struct node_set *nodes;
 	struct refusal *refusal;
 	uint32_t added, removed, replaced;
+	struct hash *kept; /* names of the new trie's nodes: one of them may have stood elsewhere in the old trie */
+	size_t kept_count, kept_room;
 };
 
 static int walk_lookup(const struct hash *name, struct view *bytes, void *arg)
@@ -81,24 +83,14 @@ static int walk_lookup(const struct hash *name, struct view *bytes, void *arg)
 static int peer_goes(const struct peer *old, const struct peer *new, void *arg)
 {
 	struct walk *walk = arg;
-	char host[ID_TEXT];
-	int r;
-
 	if (!old) {
 		walk->added++;
 		return 0;
 	}
-	if (new) {
+	if (new)
 		walk->replaced++;
-	} else {
+	else
 		walk->removed++;
-		r = state_host_names(walk->signd->state, &old->host, &walk->network->header.id);
-		if (r < 0)
-			return r;
-		if (r > 0)
-			return refuse(walk->refusal, "network %s: host %s is to go, but its own document still names the network; that one first",
-				      walk->network->name, id_format(&old->host, host));
-	}
 	return state_member_drop(walk->signd->state, &walk->network->header.id, &old->host);
 }
 
@@ -149,24 +141,6 @@ static int addresses_check(struct walk *walk, const struct peer *peer)
 	return 0;
 }
 
-/* A host's document may name its addresses already: they are not to change under it. */
-static int addresses_stay(struct walk *walk, const struct peer *old, const struct peer *new)
-{
-	char host[ID_TEXT];
-	bool same = old->address_count == new->address_count;
-	int r;
-
-	for (unsigned i = 0; same && i < new->address_count; i++)
-		same = prefix_equal(&old->addresses[i], &new->addresses[i]);
-	if (same)
-		return 0;
-	r = state_host_names(walk->signd->state, &new->host, &walk->network->header.id);
-	if (r <= 0)
-		return r;
-	return refuse(walk->refusal, "network %s: host %s: its addresses change while it is in the network", walk->network->name,
-		      id_format(&new->host, host));
-}
-
 /* Second round: what comes. */
 static int peer_comes(const struct peer *old, const struct peer *new, void *arg)
 {
@@ -180,8 +154,6 @@ static int peer_comes(const struct peer *old, const struct peer *new, void *arg)
 	r = statement_check(walk, old, new);
 	if (r == 0)
 		r = addresses_check(walk, new);
-	if (r == 0 && old)
-		r = addresses_stay(walk, old, new);
 	if (r < 0)
 		return r;
 	r = state_member_put(walk->signd->state, &walk->network->header.id, new, &taken);
@@ -197,14 +169,30 @@ static int peer_comes(const struct peer *old, const struct peer *new, void *arg)
 static int node_keep(const struct hash *name, struct view bytes, void *arg)
 {
 	struct walk *walk = arg;
+	struct hash *grown;
 
+	if (walk->kept_count == walk->kept_room) {
+		walk->kept_room = walk->kept_room ? walk->kept_room * 2 : 64;
+		grown = realloc(walk->kept, walk->kept_room * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		walk->kept = grown;
+	}
+	walk->kept[walk->kept_count++] = *name;
 	return state_node_put(walk->signd->state, &walk->network->header.id, name, bytes);
+}
+
+static int name_order(const void *a, const void *b)
+{
+	return memcmp(((const struct hash *)a)->b, ((const struct hash *)b)->b, HASH_BYTES);
 }
 
 static int node_drop(const struct hash *name, _unused_ struct view bytes, void *arg)
 {
 	struct walk *walk = arg;
 
+	if (walk->kept_count && bsearch(name, walk->kept, walk->kept_count, sizeof(*name), name_order))
+		return 0;
 	return state_node_drop(walk->signd->state, &walk->network->header.id, name);
 }
 
@@ -288,8 +276,11 @@ static int members_check(struct walk *walk, const struct network_document *last)
 		r = cap_check(walk, last->count);
 	if (r == 0)
 		r = trie_diff(last ? &last->root : NULL, root, walk_lookup, &coming, walk);
-	if (r == 0 && last)
+	if (r == 0 && last) {
+		qsort(walk->kept, walk->kept_count, sizeof(*walk->kept), name_order);
 		r = trie_diff(root, &last->root, walk_lookup, &dropping, walk);
+	}
+	free(TAKE_PTR(walk->kept));
 	return walk_refused(walk, r);
 }
 

@@ -2,9 +2,9 @@
 /*
  * signd: the online key, and what stands between it and a control plane that has been taken over.
  *
- * Order that controld keeps, and that the checks here enforce: a host enters a network by the network's document first, then by its own;
- * it leaves by its own document first, then by the network's. So a host document never names a network that does not carry
- * the host, whatever crashes in between.
+ * Order: a host enters a network by the network's document first, then by its own, which may name only networks whose last signed trie
+ * holds the host. It leaves the other way round; that is controld's to keep, for after a crash in between it must be able to sign a
+ * network without a host that it never came to know.
  */
 #pragma once
 

@@ -50,7 +50,6 @@ static const char schema[] =
 	S(HOST_NETWORKS, "SELECT network FROM host_networks WHERE host = ?1")                                                \
 	S(HOST_NETWORKS_CLEAR, "DELETE FROM host_networks WHERE host = ?1")                                                  \
 	S(HOST_NETWORK_PUT, "INSERT INTO host_networks (host, network) VALUES (?1, ?2)")                                     \
-	S(HOST_NAMES, "SELECT 1 FROM host_networks WHERE host = ?1 AND network = ?2")                                        \
 	S(META, "SELECT value FROM meta WHERE name = ?1")                                                                    \
 	S(META_PUT, "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)")
 
@@ -471,15 +470,6 @@ int state_host_networks_put(struct state *state, const struct id *host, const st
 		r = step_done(state, statement);
 	}
 	return r;
-}
-
-int state_host_names(struct state *state, const struct id *host, const struct id *network)
-{
-	sqlite3_stmt *statement = begin(state, STATEMENT_HOST_NAMES);
-
-	bind_id(statement, 1, host);
-	bind_id(statement, 2, network);
-	return step_exists(state, statement);
 }
 
 int state_meta(struct state *state, const char *name, uint8_t **value, size_t *n)

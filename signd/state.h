@@ -70,8 +70,6 @@ _must_check_ int state_counter_put(struct state *state, const struct id *host, u
 /** The networks that a host's last document names. @return their number, written to networks[NETWORKS_MAX]; negative errno */
 _must_check_ int state_host_networks(struct state *state, const struct id *host, struct id *networks);
 _must_check_ int state_host_networks_put(struct state *state, const struct id *host, const struct id *networks, unsigned count);
-/** @return 1 it names this network; 0; negative errno */
-_must_check_ int state_host_names(struct state *state, const struct id *host, const struct id *network);
 
 /** Single values: "root", "keyset". *value is the caller's: free(). @return 0; -ENOENT */
 _must_check_ int state_meta(struct state *state, const char *name, uint8_t **value, size_t *n);

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * controld: the desired state, the two HTTP interfaces over it, and the documents that carry it to the hosts.
+ *
+ * One thread, one loop. What a request changes is one transaction of the database (change.h); inside it signd signs, and only when all
+ * of it is committed are waiting hosts told.
+ */
+#pragma once
+
+#include "controld/idmap.h"
+#include "controld/problem.h"
+#include "controld/signer.h"
+#include "controld/store.h"
+#include "libdoc/host.h"
+#include "libdoc/keyset.h"
+#include "libdoc/network.h"
+#include "libipc/loop.h"
+
+#define OFFLINE_AFTER_MS 120000
+#define AGENT_BODY_MAX (256u * 1024)
+#define OPERATOR_BODY_MAX (64u * 1024)
+#define ANSWER_BYTES_MAX (6u * 1024 * 1024) /* of documents and nodes in one answer to an agent */
+
+struct http;
+struct polls;
+struct diff_cache;
+
+struct controld {
+	struct loop *loop;
+	struct store *store;
+	struct signer *signer;
+	struct http *http;
+	struct polls *polls;
+	struct diff_cache *diffs;
+	struct idmap meshes;  /* network id -> struct mesh, loaded when first needed */
+	struct idmap callers; /* host id -> struct caller: what is remembered of a host's requests */
+	struct keyset keyset;
+	uint8_t *keyset_bytes;
+	size_t keyset_n;
+	struct hash keyset_hash;
+	uint64_t started; /* Unix seconds: no request made before is believed */
+	bool behind_proxy;
+	struct loop_timer *housekeeping; /* reconcile.c */
+	struct loop_timer *upkeep;       /* upkeep.c */
+};
+
+/** Milliseconds of Unix time. */
+int64_t now_ms(void);
+
+/** Take a keyset into memory. @param bytes copied @return 0; negative errno */
+_must_check_ int controld_keyset_set(struct controld *controld, struct view bytes, const struct keyset *keyset);
+/** The root key that a keyset names, before anything of it is verified: for the first one, which is believed because an administrator hands it over. */
+_must_check_ int keyset_root_claimed(struct view bytes, uint8_t root[static KEY_BYTES]);
+
+/* init.c */
+/** Make the database in DIR, take the keyset, write DIR/admin.credential. @return 0; negative errno, logged */
+_must_check_ int controld_init(const char *dir, const char *keyset_path);

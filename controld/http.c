@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controld/http.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sodium.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "controld/polls.h"
+#include "libipc/log.h"
+
+#define CONNECTION_MEMORY 8192 /* of MHD, for each connection: headers, answer headers */
+#define CONNECTION_TIMEOUT_S 75
+#define BACKLOG 4096
+#define DESCRIPTORS_KEPT 64 /* for everything that is no connection */
+#define PEM_BYTES_MAX (256 * 1024)
+
+struct http {
+	struct controld *controld;
+	struct MHD_Daemon *daemon;
+	struct loop_watch *watch;
+	struct loop_timer *timer;
+	char *cert, *key;
+	unsigned port;
+	bool behind_proxy;
+};
+
+/* -- Options ----------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_loopback(const struct endpoint *endpoint)
+{
+	static const uint8_t v6[16] = { [15] = 1 };
+
+	return endpoint->family == 4 ? endpoint->b[0] == 127 : memcmp(endpoint->b, v6, sizeof(v6)) == 0;
+}
+
+/* As endpoint_parse(), but port 0 and [::] are fine. */
+static int listen_parse(const char *text, struct sockaddr_storage *out, socklen_t *length, bool *loopback)
+{
+	const char *colon = strrchr(text, ':');
+	char host[64];
+	struct prefix address;
+	struct endpoint endpoint = { 0 };
+	unsigned long port;
+	char *end;
+
+	if (!colon || colon == text || (size_t)(colon - text) >= sizeof(host))
+		return -EINVAL;
+	memcpy(host, text, (size_t)(colon - text));
+	host[colon - text] = '\0';
+	port = strtoul(colon + 1, &end, 10);
+	if (*end || end == colon + 1 || port > UINT16_MAX)
+		return -EINVAL;
+	if (host[0] == '[' && host[strlen(host) - 1] == ']') {
+		host[strlen(host) - 1] = '\0';
+		memmove(host, host + 1, strlen(host));
+	}
+	if (prefix_parse(host, &address) < 0 || address.length != family_bits(address.family))
+		return -EINVAL;
+	endpoint.family = address.family;
+	memcpy(endpoint.b, address.b, sizeof(endpoint.b));
+	*loopback = is_loopback(&endpoint);
+	memset(out, 0, sizeof(*out));
+	if (address.family == 4) {
+		struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons((uint16_t)port);
+		memcpy(&v4->sin_addr, address.b, 4);
+		*length = sizeof(*v4);
+	} else {
+		struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+
+		v6->sin6_family = AF_INET6;
+		v6->sin6_port = htons((uint16_t)port);
+		memcpy(&v6->sin6_addr, address.b, 16);
+		*length = sizeof(*v6);
+	}
+	return 0;
+}
+
+static int listen_open(const char *text, const struct sockaddr_storage *address, socklen_t length, unsigned *port)
+{
+	_cleanup_close_ int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_storage bound;
+	socklen_t bound_length = sizeof(bound);
+	const int on = 1, off = 0;
+
+	if (fd < 0)
+		return log_errno(errno, "socket");
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+	    (address->ss_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0))
+		return log_errno(errno, "setsockopt");
+	if (bind(fd, (const struct sockaddr *)address, length) < 0 || listen(fd, BACKLOG) < 0)
+		return log_errno(errno, "--listen %s", text);
+	if (getsockname(fd, (struct sockaddr *)&bound, &bound_length) < 0)
+		return log_errno(errno, "getsockname");
+	*port = ntohs(bound.ss_family == AF_INET ? ((struct sockaddr_in *)&bound)->sin_port : ((struct sockaddr_in6 *)&bound)->sin6_port);
+	return TAKE_FD(fd);
+}
+
+static int pem_read(const char *path, char **text)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	_cleanup_free_ char *bytes = malloc(PEM_BYTES_MAX + 1);
+	ssize_t n;
+
+	if (!bytes)
+		return -ENOMEM;
+	if (fd < 0)
+		return log_errno(errno, "%s: cannot open", path);
+	n = read(fd, bytes, PEM_BYTES_MAX);
+	if (n < 0)
+		return log_errno(errno, "%s: cannot read", path);
+	bytes[n] = '\0';
+	if (!strstr(bytes, "-----BEGIN ")) {
+		log_error("%s: expected PEM, found none", path);
+		return -EINVAL;
+	}
+	*text = TAKE_PTR(bytes);
+	return 0;
+}
+
+/* As many connections as descriptors allow. */
+static unsigned connections_max(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 1024 - DESCRIPTORS_KEPT;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0 && getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 1024 - DESCRIPTORS_KEPT;
+	if (limit.rlim_cur > 1024 * 1024)
+		limit.rlim_cur = 1024 * 1024;
+	return limit.rlim_cur > 2 * DESCRIPTORS_KEPT ? (unsigned)limit.rlim_cur - DESCRIPTORS_KEPT : DESCRIPTORS_KEPT;
+}
+
+/* -- Driving MHD from the loop ----------------------------------------------------------------------------------------------------- */
+
+static void pump(struct http *http)
+{
+	MHD_UNSIGNED_LONG_LONG timeout;
+
+	(void)MHD_run(http->daemon);
+	if (MHD_get_timeout(http->daemon, &timeout) == MHD_YES)
+		loop_timer_set(http->timer, timeout);
+	else
+		loop_timer_stop(http->timer);
+}
+
+static void on_ready(_unused_ int fd, _unused_ uint32_t events, void *arg)
+{
+	pump(arg);
+}
+
+static void on_timer(void *arg)
+{
+	pump(arg);
+}
+
+/* -- Requests ---------------------------------------------------------------------------------------------------------------------- */
+
+static struct request *request_new(struct http *http, struct MHD_Connection *connection, const char *url, const char *method)
+{
+	struct request *request = calloc(1, sizeof(*request));
+
+	if (!request)
+		return NULL;
+	request->controld = http->controld;
+	request->connection = connection;
+	request->limit = strncmp(url, "/v1/agent/", 10) == 0 ? AGENT_BODY_MAX : OPERATOR_BODY_MAX;
+	(void)snprintf(request->method, sizeof(request->method), "%s", method);
+	request->path = strdup(url);
+	if (!request->path) {
+		free(request);
+		return NULL;
+	}
+	return request;
+}
+
+/* Bodies hold tokens and credentials now and then. */
+static void body_drop(struct request *request)
+{
+	if (request->body)
+		sodium_memzero(request->body, request->room);
+	free(TAKE_PTR(request->body));
+	request->n = request->room = 0;
+}
+
+static int body_add(struct request *request, const char *bytes, size_t n)
+{
+	uint8_t *grown;
+	size_t room = request->room ? request->room : 1024;
+
+	if (request->overlong || n > request->limit - request->n) {
+		request->overlong = true;
+		body_drop(request);
+		return 0;
+	}
+	while (room < request->n + n)
+		room *= 2;
+	if (room > request->room) {
+		grown = realloc(request->body, room);
+		if (!grown)
+			return -ENOMEM;
+		request->body = grown;
+		request->room = room;
+	}
+	memcpy(request->body + request->n, bytes, n);
+	request->n += n;
+	return 0;
+}
+
+static enum MHD_Result queue_response(struct request *request)
+{
+	enum MHD_Result result = MHD_queue_response(request->connection, request->status, request->response);
+
+	MHD_destroy_response(TAKE_PTR(request->response));
+	return result;
+}
+
+/* A body that says it is too long is not waited for. */
+static bool announced_overlong(const struct request *request)
+{
+	const char *length = request_header(request, "Content-Length");
+
+	return length && strtoull(length, NULL, 10) > request->limit;
+}
+
+static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
+				 _unused_ const char *version, const char *upload, size_t *upload_n, void **state)
+{
+	struct request *request = *state;
+
+	if (!request) {
+		request = request_new(arg, connection, url, method);
+		*state = request;
+		if (!request)
+			return MHD_NO;
+		if (!announced_overlong(request))
+			return MHD_YES;
+		request->overlong = request->handed = true;
+		http_dispatch(request);
+		return request->response ? queue_response(request) : MHD_NO;
+	}
+	if (*upload_n > 0) {
+		if (body_add(request, upload, *upload_n) < 0)
+			return MHD_NO;
+		*upload_n = 0;
+		return MHD_YES;
+	}
+	if (!request->handed) {
+		request->handed = true;
+		http_dispatch(request);
+		body_drop(request);
+		if (!request->response) {
+			MHD_suspend_connection(connection);
+			request->suspended = true;
+			return MHD_YES;
+		}
+	}
+	return request->response ? queue_response(request) : MHD_YES;
+}
+
+static void on_completed(_unused_ void *arg, _unused_ struct MHD_Connection *connection, void **state,
+			 _unused_ enum MHD_RequestTerminationCode code)
+{
+	struct request *request = *state;
+
+	if (!request)
+		return;
+	*state = NULL;
+	poll_abandon(request->controld, request);
+	if (request->response)
+		MHD_destroy_response(request->response);
+	body_drop(request);
+	free(request->path);
+	free(request);
+}
+
+void request_answer(struct request *request, unsigned status, const char *content_type, void *bytes, size_t n)
+{
+	if (request->response) {
+		free(bytes);
+		return;
+	}
+	request->status = status;
+	request->response = bytes ? MHD_create_response_from_buffer(n, bytes, MHD_RESPMEM_MUST_FREE) :
+				    MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+	if (!request->response) {
+		free(bytes);
+		return; /* out of memory: the connection is closed */
+	}
+	if (content_type)
+		(void)MHD_add_response_header(request->response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+	(void)MHD_add_response_header(request->response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+	if (request->suspended) {
+		request->suspended = false;
+		MHD_resume_connection(request->connection);
+		loop_timer_set(request->controld->http->timer, 0);
+	}
+}
+
+void request_header_add(struct request *request, const char *name, const char *value)
+{
+	if (request->response)
+		(void)MHD_add_response_header(request->response, name, value);
+}
+
+const char *request_header(const struct request *request, const char *name)
+{
+	return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+const char *request_argument(const struct request *request, const char *name)
+{
+	return MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+/* The last address is the one that our own proxy added; those before it are anybody's word. */
+static int client_of_proxy(const char *header, char out[static ADDRESS_TEXT])
+{
+	const char *last = header ? strrchr(header, ',') : NULL;
+	struct prefix address;
+	char text[PREFIX_TEXT];
+
+	last = last ? last + 1 : header;
+	while (last && *last == ' ')
+		last++;
+	if (!last || strlen(last) >= sizeof(text) || strchr(last, '/') || prefix_parse(last, &address) < 0)
+		return -ENOENT;
+	(void)snprintf(out, ADDRESS_TEXT, "%s", last);
+	return 0;
+}
+
+int request_client(const struct request *request, char out[static ADDRESS_TEXT])
+{
+	const union MHD_ConnectionInfo *info;
+	const struct sockaddr *address;
+
+	if (request->controld->behind_proxy)
+		return client_of_proxy(request_header(request, "X-Forwarded-For"), out);
+	info = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	address = info ? info->client_addr : NULL;
+	if (address && address->sa_family == AF_INET)
+		return inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, out, ADDRESS_TEXT) ? 0 : -ENOENT;
+	if (address && address->sa_family == AF_INET6) {
+		const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+
+		if (IN6_IS_ADDR_V4MAPPED(v6))
+			return inet_ntop(AF_INET, v6->s6_addr + 12, out, ADDRESS_TEXT) ? 0 : -ENOENT;
+		return inet_ntop(AF_INET6, v6, out, ADDRESS_TEXT) ? 0 : -ENOENT;
+	}
+	return -ENOENT;
+}
+
+/* -- Start and end ----------------------------------------------------------------------------------------------------------------- */
+
+static void on_mhd_log(_unused_ void *arg, const char *format, va_list args)
+{
+	char line[512], clean[512];
+
+	(void)vsnprintf(line, sizeof(line), format, args);
+	line[strcspn(line, "\n")] = '\0';
+	log_debug("libmicrohttpd: %s", log_clean(clean, sizeof(clean), line, strlen(line)));
+}
+
+static int options_check(const struct http_options *options, bool loopback)
+{
+	if (!options->tls_cert != !options->tls_key) {
+		log_error("--tls-cert and --tls-key go together");
+		return -EINVAL;
+	}
+	if (!options->tls_cert && !loopback && !options->behind_proxy) {
+		log_error("--listen %s: plain HTTP, and not a loopback address. Give --tls-cert and --tls-key, or --behind-proxy if a "
+			  "proxy in front of it does TLS",
+			  options->listen);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int daemon_start(struct http *http, int fd)
+{
+	unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+	struct MHD_OptionItem tls[] = { { MHD_OPTION_HTTPS_MEM_CERT, 0, http->cert },
+					{ MHD_OPTION_HTTPS_MEM_KEY, 0, http->key },
+					{ MHD_OPTION_END, 0, NULL } };
+
+	if (http->cert)
+		flags |= MHD_USE_TLS;
+	else
+		tls[0] = (struct MHD_OptionItem){ MHD_OPTION_END, 0, NULL };
+	http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_access, http, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
+					MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
+					MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
+					(unsigned)CONNECTION_TIMEOUT_S, MHD_OPTION_CONNECTION_LIMIT, connections_max(), MHD_OPTION_ARRAY,
+					tls, MHD_OPTION_END);
+	return http->daemon ? 0 : -EIO;
+}
+
+int http_new(struct controld *controld, const struct http_options *options, struct http **out)
+{
+	_cleanup_(http_free) struct http *http = calloc(1, sizeof(*http));
+	struct sockaddr_storage address;
+	socklen_t length = 0;
+	bool loopback = false;
+	int fd = -1;
+	int r;
+
+	if (!http)
+		return -ENOMEM;
+	http->controld = controld;
+	http->behind_proxy = options->behind_proxy;
+	r = listen_parse(options->listen, &address, &length, &loopback);
+	if (r < 0) {
+		log_error("--listen: expected ADDRESS:PORT, such as 127.0.0.1:8080 or [::]:8443, found \"%s\"", options->listen);
+		return r;
+	}
+	r = options_check(options, loopback);
+	if (r == 0 && options->tls_cert)
+		r = pem_read(options->tls_cert, &http->cert);
+	if (r == 0 && options->tls_key)
+		r = pem_read(options->tls_key, &http->key);
+	if (r < 0)
+		return r;
+	fd = listen_open(options->listen, &address, length, &http->port);
+	if (fd < 0)
+		return fd;
+	r = daemon_start(http, fd); /* owns fd when it works */
+	if (r < 0) {
+		(void)close_fd(fd);
+		return log_errno(r, "the HTTP server does not start%s", http->cert ? "; do certificate and key fit each other?" : "");
+	}
+	r = loop_timer_new(controld->loop, on_timer, http, &http->timer);
+	if (r == 0)
+		r = loop_watch_add(controld->loop, MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd, EPOLLIN, on_ready,
+				   http, &http->watch);
+	if (r == 0)
+		*out = TAKE_PTR(http);
+	return r;
+}
+
+void http_free(struct http *http)
+{
+	if (!http)
+		return;
+	loop_watch_remove(&http->watch);
+	if (http->daemon)
+		MHD_stop_daemon(http->daemon);
+	loop_timer_free(&http->timer);
+	free(http->cert);
+	if (http->key)
+		sodium_memzero(http->key, strlen(http->key));
+	free(http->key);
+	free(http);
+}
+
+unsigned http_port(const struct http *http)
+{
+	return http->port;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The HTTP server: libmicrohttpd without threads, its epoll descriptor in our loop. A request is handed over whole; whoever gets it
+ * answers at once or keeps it and answers later (then its connection sleeps).
+ */
+#pragma once
+
+#include "controld/controld.h"
+
+struct MHD_Connection;
+struct MHD_Response;
+
+struct request {
+	struct controld *controld;
+	struct MHD_Connection *connection;
+	char method[8];
+	char *path; /* decoded, without the query */
+	uint8_t *body;
+	size_t n, room, limit;
+	bool overlong;
+	bool handed;    /* to the application */
+	bool suspended;
+	struct MHD_Response *response;
+	unsigned status;
+	void *poll; /* a parked poll's own, see polls.c */
+};
+
+struct http_options {
+	const char *listen;            /* ADDRESS:PORT */
+	const char *tls_cert, *tls_key; /* files; both or none */
+	bool behind_proxy;
+};
+
+/** Check the options, read key and certificate, listen. Call before the sandbox is on. @return 0; negative errno, logged */
+_must_check_ int http_new(struct controld *controld, const struct http_options *options, struct http **http);
+/** Answer nobody any more and close. */
+void http_free(struct http *http);
+DEFINE_CLEANUP(struct http *, http_free)
+/** The port that it listens on (for ADDRESS:0). */
+unsigned http_port(const struct http *http);
+
+/** Called for each whole request: answer it, or keep it. */
+void http_dispatch(struct request *request);
+
+/**
+ * Answer a request, now or later. Further answers to the same request are dropped.
+ * @param bytes consumed (malloc); NULL for an empty body
+ */
+void request_answer(struct request *request, unsigned status, const char *content_type, void *bytes, size_t n);
+/** Add a header to an answer that has been given. */
+void request_header_add(struct request *request, const char *name, const char *value);
+
+/** @return a request header, a query argument; NULL if there is none. Borrowed. */
+const char *request_header(const struct request *request, const char *name);
+const char *request_argument(const struct request *request, const char *name);
+
+#define ADDRESS_TEXT 46 /* INET6_ADDRSTRLEN */
+/** The client's address: as its connection has it, or as the proxy says it. @return 0; -ENOENT */
+_must_check_ int request_client(const struct request *request, char out[static ADDRESS_TEXT]);

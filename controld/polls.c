@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controld/polls.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <string.h>
+#include <time.h>
+
+#include "controld/agent.h"
+#include "controld/diffs.h"
+#include "controld/documents.h"
+#include "controld/http.h"
+#include "controld/reconcile.h"
+#include "libipc/log.h"
+
+#define TICK_MS 500      /* how exactly a wait ends */
+#define ATTEMPTS_MAX 3   /* heads asked for before the host is sent away */
+#define CALM_DIVISOR 20  /* after a batch of n answers the next waits n/20 ms: a storm of changes is told in batches */
+
+struct poll {
+	struct poll *next, *previous;
+	struct controld *controld;
+	struct request *request;
+	struct id host, organization;
+	uint8_t nonce[32];
+	uint64_t deadline; /* loop_now_ms() */
+	bool woken;        /* something changed: to be answered with the next batch */
+	bool asking;       /* a head is on its way */
+	unsigned attempts;
+	unsigned have_count, named_count;
+	struct head_entry *have;  /* of the host */
+	struct head_entry *named; /* in the head that is on its way; NULL otherwise */
+	unsigned network_count;
+	struct id networks[];     /* whose changes concern it */
+};
+
+struct polls {
+	struct controld *controld;
+	struct poll *first;
+	struct idmap by_host;
+	struct loop_timer *tick, *batch;
+	uint64_t calm_until;
+	bool batch_due;
+};
+
+static void poll_ask(struct poll *poll);
+
+/* -- The list ------------------------------------------------------------------------------------------------------------------------ */
+
+static void poll_unlink(struct poll *poll)
+{
+	struct polls *polls = poll->controld->polls;
+
+	if (poll->previous)
+		poll->previous->next = poll->next;
+	else
+		polls->first = poll->next;
+	if (poll->next)
+		poll->next->previous = poll->previous;
+	if (idmap_get(&polls->by_host, &poll->host) == poll)
+		(void)idmap_remove(&polls->by_host, &poll->host);
+	if (poll->request)
+		poll->request->poll = NULL;
+	if (poll->asking)
+		signer_forget(poll->controld->signer, poll);
+	free(poll->have);
+	free(poll->named);
+	free(poll);
+}
+
+static void poll_refuse(struct poll *poll, unsigned status, const char *code, const char *detail)
+{
+	struct problem problem = { 0 };
+	struct request *request = poll->request;
+
+	(void)problem_set(&problem, status, code, "%s", detail);
+	poll_unlink(poll);
+	agent_refuse(request, &problem);
+}
+
+void poll_abandon(_unused_ struct controld *controld, struct request *request)
+{
+	struct poll *poll = request->poll;
+
+	if (poll)
+		poll_unlink(poll);
+}
+
+static const struct head_entry *entry_find(const struct head_entry *entries, unsigned count, const struct head_entry *like)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (entries[i].type == like->type && id_equal(&entries[i].id, &like->id))
+			return &entries[i];
+	return NULL;
+}
+
+/* Would the host learn anything? */
+static bool news(const struct head_entry *have, unsigned have_count, const struct head_entry *named, unsigned named_count)
+{
+	if (have_count != named_count)
+		return true;
+	for (unsigned i = 0; i < named_count; i++) {
+		const struct head_entry *entry = entry_find(have, have_count, &named[i]);
+
+		if (!entry || !hash_equal(&entry->hash, &named[i].hash))
+			return true;
+	}
+	return false;
+}
+
+static void digest_of(const struct head_entry *have, unsigned have_count, const struct head_entry *named, unsigned named_count,
+		      struct hash *digest)
+{
+	crypto_generichash_state state;
+
+	(void)crypto_generichash_init(&state, NULL, 0, HASH_BYTES);
+	for (unsigned i = 0; i < have_count; i++)
+		(void)crypto_generichash_update(&state, have[i].hash.b, HASH_BYTES);
+	for (unsigned i = 0; i < named_count; i++)
+		(void)crypto_generichash_update(&state, named[i].hash.b, HASH_BYTES);
+	(void)crypto_generichash_final(&state, digest->b, HASH_BYTES);
+}
+
+/* -- The answer ---------------------------------------------------------------------------------------------------------------------- */
+
+static int answer_entry(struct poll *poll, const struct head_entry *entry, struct pack_writer *blobs, uint32_t *count)
+{
+	static const struct hash none;
+	const struct head_entry *had = entry_find(poll->have, poll->have_count, entry);
+	int r;
+
+	if (entry->type == DOC_keyset || (had && hash_equal(&had->hash, &entry->hash)))
+		return 0;
+	r = document_append(poll->controld, entry, blobs);
+	if (r < 0)
+		return r == -ENOENT ? -EAGAIN : r; /* it was replaced while the head was signed */
+	(*count)++;
+	if (entry->type != DOC_network || (had && hash_equal(&had->root, &entry->root)))
+		return 0;
+	return diffs_append(poll->controld, &entry->id, had ? &had->root : &none, &entry->root,
+			    blobs->n < ANSWER_BYTES_MAX ? ANSWER_BYTES_MAX - blobs->n : 0, blobs, count);
+}
+
+static int answer_write(struct poll *poll, struct view head, struct pack_writer *out)
+{
+	_cleanup_writer_ struct pack_writer blobs = { 0 };
+	const struct head_entry *had = entry_find(poll->have, poll->have_count, &poll->named[0]);
+	bool keyset_news = !had || !hash_equal(&had->hash, &poll->named[0].hash);
+	uint32_t count = 0;
+	int r = 0;
+
+	for (unsigned i = 0; i < poll->named_count && r == 0; i++)
+		r = answer_entry(poll, &poll->named[i], &blobs, &count);
+	if (r < 0)
+		return r;
+	pack_put_array(out, 3);
+	pack_put_bytes(out, poll->controld->keyset_bytes, keyset_news ? poll->controld->keyset_n : 0);
+	pack_put_bytes(out, head.p, head.n);
+	pack_put_array(out, count);
+	pack_put_raw(out, blobs.bytes, blobs.n);
+	return out->error;
+}
+
+/* signd does not know what we named, or no more. Ask again with what is current; if that is the same, a crash left the two apart. */
+static void head_refused(struct poll *poll, const struct sign_refusal *refusal)
+{
+	struct head_entry now[HEAD_ENTRIES_MAX];
+	struct id organization;
+	int count = documents_current(poll->controld, &poll->host, &organization, now);
+
+	if (count > 0 && !news(now, (unsigned)count, poll->named, poll->named_count)) {
+		log_warning("signd: %s; bringing both level", refusal->reason);
+		if (reconcile_host(poll->controld, &poll->host) < 0) {
+			poll_refuse(poll, 503, "signer-unavailable", "The signer and the control plane differ; try again.");
+			return;
+		}
+	}
+	poll_ask(poll);
+}
+
+static void on_head(void *arg, int result, struct view head, const struct sign_refusal *refusal)
+{
+	_cleanup_writer_ struct pack_writer body = { 0 };
+	struct poll *poll = arg;
+	struct request *request = poll->request;
+	size_t n;
+	int r = result;
+
+	poll->asking = false;
+	if (r == 0)
+		r = answer_write(poll, head, &body);
+	if (r == 0) {
+		poll_unlink(poll);
+		n = body.n;
+		request_answer(request, 200, "application/msgpack", TAKE_PTR(body.bytes), n);
+		return;
+	}
+	if (poll->attempts >= ATTEMPTS_MAX)
+		poll_refuse(poll, 503, r == -ECOMM || r == -EPERM ? "signer-unavailable" : "busy",
+			    "No head could be signed for this host; try again.");
+	else if (r == -EPERM)
+		head_refused(poll, refusal);
+	else if (r == -ECOMM || r == -EAGAIN)
+		poll_ask(poll);
+	else
+		poll_refuse(poll, 503, "busy", "The control plane could not put the answer together; try again.");
+}
+
+/* What is current for the host, to be named in a head. */
+static int poll_name(struct poll *poll)
+{
+	struct head_entry named[HEAD_ENTRIES_MAX];
+	int count = documents_current(poll->controld, &poll->host, &poll->organization, named);
+	struct head_entry *copy;
+
+	if (count < 0)
+		return count;
+	copy = malloc((size_t)count * sizeof(*copy));
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, named, (size_t)count * sizeof(*copy));
+	free(poll->named);
+	poll->named = copy;
+	poll->named_count = (unsigned)count;
+	return 0;
+}
+
+static int head_request(struct poll *poll)
+{
+	uint8_t buffer[ENVELOPE_BYTES_MAX];
+	struct pack_writer payload = pack_writer_over(buffer, sizeof(buffer));
+	struct head head;
+	int r = poll_name(poll);
+
+	if (r < 0)
+		return r;
+	head.header = (struct document_header){ .deployment = poll->controld->keyset.header.deployment,
+						.organization = poll->organization,
+						.id = poll->host,
+						.epoch = poll->controld->keyset.header.epoch,
+						.generation = poll->named[1].generation, /* the host's own document */
+						.issued = (uint64_t)time(NULL) };
+	head.host = poll->host;
+	memcpy(head.nonce, poll->nonce, sizeof(head.nonce));
+	head.count = poll->named_count;
+	memcpy(head.entries, poll->named, poll->named_count * sizeof(head.entries[0]));
+	r = head_encode(&head, &payload);
+	if (r == 0)
+		r = signer_head(poll->controld->signer, (struct view){ payload.bytes, payload.n }, on_head, poll);
+	return r;
+}
+
+/* Ask signd for a head; its answer is the host's. */
+static void poll_ask(struct poll *poll)
+{
+	int r;
+
+	poll->woken = false;
+	poll->attempts++;
+	r = head_request(poll);
+	if (r == 0)
+		poll->asking = true;
+	else if (r == -ECOMM)
+		poll_refuse(poll, 503, "signer-unavailable", "The signer does not answer; try again.");
+	else if (r == -ENOENT)
+		poll_refuse(poll, 410, "retired", "This host has no documents any more.");
+	else
+		poll_refuse(poll, 503, "busy", "The control plane could not ask for a head; try again.");
+}
+
+/* -- Waiting -------------------------------------------------------------------------------------------------------------------------- */
+
+static struct poll *poll_new(struct controld *controld, struct request *request, const struct poll_question *question,
+			     const struct head_entry *named, unsigned named_count)
+{
+	size_t have_bytes = question->have_count * sizeof(question->have[0]);
+	struct poll *poll = calloc(1, sizeof(*poll) + named_count * sizeof(poll->networks[0]));
+
+	if (!poll)
+		return NULL;
+	poll->controld = controld;
+	poll->request = request;
+	poll->host = question->host;
+	memcpy(poll->nonce, question->nonce, sizeof(poll->nonce));
+	poll->have = malloc(have_bytes ? have_bytes : 1);
+	if (!poll->have) {
+		free(poll);
+		return NULL;
+	}
+	memcpy(poll->have, question->have, have_bytes);
+	poll->have_count = question->have_count;
+	for (unsigned i = 0; i < named_count; i++)
+		if (named[i].type == DOC_network)
+			poll->networks[poll->network_count++] = named[i].id;
+	return poll;
+}
+
+static int poll_link(struct poll *poll)
+{
+	struct polls *polls = poll->controld->polls;
+	struct poll *before = idmap_get(&polls->by_host, &poll->host);
+
+	if (before) /* its connection is gone, only we have not heard of it yet */
+		poll_refuse(before, 409, "superseded", "A later poll of this host came in.");
+	if (idmap_put(&polls->by_host, &poll->host, poll) < 0)
+		return -ENOMEM;
+	poll->next = polls->first;
+	if (poll->next)
+		poll->next->previous = poll;
+	else
+		loop_timer_set(polls->tick, TICK_MS);
+	polls->first = poll;
+	poll->request->poll = poll;
+	return 0;
+}
+
+int poll_begin(struct controld *controld, struct request *request, const struct poll_question *question)
+{
+	struct head_entry named[HEAD_ENTRIES_MAX];
+	struct id organization;
+	struct poll *poll;
+	struct hash digest;
+	uint64_t wait = (uint64_t)question->wait * 1000;
+	unsigned delay;
+	int count = documents_current(controld, &question->host, &organization, named);
+
+	if (count < 0)
+		return count;
+	poll = poll_new(controld, request, question, named, (unsigned)count);
+	if (!poll)
+		return -ENOMEM;
+	if (poll_link(poll) < 0) {
+		free(poll->have);
+		free(poll);
+		return -ENOMEM;
+	}
+	if (news(question->have, question->have_count, named, (unsigned)count)) {
+		digest_of(question->have, question->have_count, named, (unsigned)count, &digest);
+		delay = caller_delay(controld, &question->host, &digest);
+		wait = delay < wait ? delay : wait;
+	}
+	poll->deadline = loop_now_ms() + wait;
+	if (wait == 0)
+		poll_ask(poll);
+	return 0;
+}
+
+static void on_tick(void *arg)
+{
+	struct polls *polls = arg;
+	uint64_t now = loop_now_ms();
+	struct poll *next;
+
+	for (struct poll *poll = polls->first; poll; poll = next) {
+		next = poll->next;
+		if (!poll->asking && poll->deadline <= now)
+			poll_ask(poll);
+	}
+	if (polls->first)
+		loop_timer_set(polls->tick, TICK_MS);
+}
+
+/* -- Waking ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void on_batch(void *arg)
+{
+	struct polls *polls = arg;
+	struct poll *next;
+	unsigned count = 0;
+
+	polls->batch_due = false;
+	for (struct poll *poll = polls->first; poll; poll = next) {
+		next = poll->next;
+		if (!poll->woken || poll->asking)
+			continue;
+		poll_ask(poll);
+		count++;
+	}
+	polls->calm_until = loop_now_ms() + count / CALM_DIVISOR;
+}
+
+static void batch_soon(struct polls *polls)
+{
+	uint64_t now = loop_now_ms();
+
+	if (polls->batch_due)
+		return;
+	polls->batch_due = true;
+	loop_timer_set(polls->batch, polls->calm_until > now ? polls->calm_until - now : 0);
+}
+
+void polls_wake_network(struct controld *controld, const struct id *network)
+{
+	for (struct poll *poll = controld->polls->first; poll; poll = poll->next)
+		for (unsigned i = 0; i < poll->network_count && !poll->woken; i++)
+			poll->woken = id_equal(&poll->networks[i], network);
+	batch_soon(controld->polls);
+}
+
+void polls_wake_host(struct controld *controld, const struct id *host)
+{
+	struct poll *poll = idmap_get(&controld->polls->by_host, host);
+
+	if (!poll)
+		return;
+	poll->woken = true;
+	batch_soon(controld->polls);
+}
+
+void polls_wake_all(struct controld *controld)
+{
+	for (struct poll *poll = controld->polls->first; poll; poll = poll->next)
+		poll->woken = true;
+	batch_soon(controld->polls);
+}
+
+int polls_new(struct controld *controld, struct polls **out)
+{
+	struct polls *polls = calloc(1, sizeof(*polls));
+
+	if (!polls)
+		return -ENOMEM;
+	polls->controld = controld;
+	if (loop_timer_new(controld->loop, on_tick, polls, &polls->tick) < 0 ||
+	    loop_timer_new(controld->loop, on_batch, polls, &polls->batch) < 0) {
+		loop_timer_free(&polls->tick);
+		free(polls);
+		return -ENOMEM;
+	}
+	*out = polls;
+	return 0;
+}
+
+void polls_free(struct polls *polls)
+{
+	if (!polls)
+		return;
+	while (polls->first) /* the server does not stop while connections sleep */
+		poll_refuse(polls->first, 503, "busy", "The control plane restarts; ask again.");
+	loop_timer_free(&polls->tick);
+	loop_timer_free(&polls->batch);
+	idmap_free(&polls->by_host);
+	free(polls);
+}

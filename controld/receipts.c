@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Receipts: what hosts did with what they were offered, signed by their own keys. */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <string.h>
+
+#include "controld/agent.h"
+#include "libipc/log.h"
+
+#define KEPT 20 /* of each host */
+
+static json_t *entries_json(const struct receipt *receipt)
+{
+	json_t *entries = json_array();
+
+	for (unsigned i = 0; i < receipt->count; i++) {
+		const struct head_entry *entry = &receipt->entries[i];
+		const char *type = entry->type == DOC_network ? "network" : entry->type == DOC_host ? "host" : "keyset";
+		char id[ID_TEXT];
+
+		(void)json_array_append_new(entries, json_pack("{s:s, s:s, s:I}", "type", type, "id", id_format(&entry->id, id),
+							       "generation", (json_int_t)entry->generation));
+	}
+	return entries;
+}
+
+static int store_receipt(struct controld *controld, const struct id *host, const struct receipt *receipt)
+{
+	json_t *entries = entries_json(receipt);
+	char *text = json_dumps(entries, JSON_COMPACT);
+	int64_t generation = (int64_t)receipt->header.generation;
+	int r = -ENOMEM;
+
+	json_decref(entries);
+	if (text)
+		r = store_exec(controld->store,
+			       "INSERT INTO receipts (host, generation, at, outcome, code, reason, entries, apply_us, peers)"
+			       " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+			       "diittttii", host, generation, now_ms(), outcome_name(receipt->outcome), receipt->code, receipt->reason,
+			       text, (int64_t)receipt->apply_us, (int64_t)receipt->peers);
+	free(text);
+	if (r >= 0)
+		r = store_exec(controld->store,
+			       "DELETE FROM receipts WHERE host = $1 AND generation <= (SELECT generation FROM receipts WHERE host = $1"
+			       " ORDER BY generation DESC LIMIT 1 OFFSET $2)",
+			       "di", host, (int64_t)KEPT);
+	return r < 0 ? r : 0;
+}
+
+/* What the receipt says of each network goes to the host's membership. A refusal acknowledges nothing. */
+static int acknowledge(struct controld *controld, const struct id *host, const struct receipt *receipt)
+{
+	const bool in_force = receipt->outcome == OUTCOME_applied || receipt->outcome == OUTCOME_unchanged;
+	int r = 0;
+
+	for (unsigned i = 0; i < receipt->count && r >= 0; i++) {
+		const struct head_entry *entry = &receipt->entries[i];
+
+		if (entry->type != DOC_network)
+			continue;
+		if (in_force)
+			r = store_exec(controld->store,
+				       "UPDATE memberships SET acknowledged = CASE WHEN COALESCE(generation, -1) < $1 THEN $2 ELSE acknowledged END,"
+				       " generation = $1, outcome = $3, reason = $4, apply_us = $5 WHERE network = $6 AND host = $7",
+				       "iittidd", (int64_t)entry->generation, now_ms(), outcome_name(receipt->outcome), receipt->reason,
+				       (int64_t)receipt->apply_us, &entry->id, host);
+		else
+			r = store_exec(controld->store, "UPDATE memberships SET outcome = $1, reason = $2 WHERE network = $3 AND host = $4",
+				       "ttdd", outcome_name(receipt->outcome), receipt->reason, &entry->id, host);
+	}
+	return r < 0 ? r : 0;
+}
+
+static int newer_than_last(struct controld *controld, const struct id *host, const struct receipt *receipt)
+{
+	_cleanup_rows_ struct rows rows = { 0 };
+	int r = store_first(controld->store, &rows, "SELECT max(generation) FROM receipts WHERE host = $1", "d", host);
+
+	if (r < 0)
+		return r;
+	return row_null(&rows, 0) || receipt->header.generation > row_u64(&rows, 0);
+}
+
+int receipt_take(struct controld *controld, const struct id *host, const uint8_t host_key[static KEY_BYTES], struct view bytes)
+{
+	struct head_entry entries[HEAD_ENTRIES_MAX];
+	struct receipt receipt = { .entries = entries };
+	char id[ID_TEXT];
+	int r = receipt_open(bytes.p, bytes.n, host_key, &receipt);
+
+	if (r < 0 || !id_equal(&receipt.header.id, host) ||
+	    !id_equal(&receipt.header.deployment, &controld->keyset.header.deployment)) {
+		log_warning("host %s: a receipt that the host did not sign for this deployment; ignored", id_format(host, id));
+		return 0;
+	}
+	r = newer_than_last(controld, host, &receipt);
+	if (r < 0)
+		return r;
+	if (r == 0) {
+		log_info("host %s: receipt %" PRIu64 " is not newer than the last; ignored", id_format(host, id), receipt.header.generation);
+		return 0;
+	}
+	r = store_begin(controld->store, false);
+	if (r == 0)
+		r = store_receipt(controld, host, &receipt);
+	if (r == 0)
+		r = acknowledge(controld, host, &receipt);
+	if (r == 0)
+		return store_commit(controld->store);
+	store_rollback(controld->store);
+	return r;
+}

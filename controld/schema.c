@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tables, as numbered migrations. A migration that was released is never edited: a new one follows it.
+ *
+ * Ids are hexadecimal text. Times are milliseconds of Unix time. On PostgreSQL: CREATE DOMAIN blob AS bytea.
+ */
+#include "controld/store.h"
+
+static const char migration_1[] =
+	"CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL);"
+	"CREATE TABLE organizations (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created BIGINT NOT NULL);"
+	"CREATE TABLE workspaces (id TEXT PRIMARY KEY, organization TEXT NOT NULL REFERENCES organizations (id), name TEXT NOT NULL,"
+	" created BIGINT NOT NULL, UNIQUE (organization, name));"
+	"CREATE TABLE networks (id TEXT PRIMARY KEY, organization TEXT NOT NULL REFERENCES organizations (id),"
+	" workspace TEXT REFERENCES workspaces (id), name TEXT NOT NULL, mtu BIGINT NOT NULL, keepalive BIGINT NOT NULL,"
+	" flags BIGINT NOT NULL, created BIGINT NOT NULL, UNIQUE (organization, name));"
+
+	/* next: the lowest offset never given out; what came back below it stands in free_offsets. So the lowest free address is found
+	 * without a scan, at any size. */
+	"CREATE TABLE cidrs (network TEXT NOT NULL REFERENCES networks (id) ON DELETE CASCADE, position BIGINT NOT NULL,"
+	" cidr TEXT NOT NULL, next BIGINT NOT NULL, last BIGINT NOT NULL, PRIMARY KEY (network, position));"
+	"CREATE TABLE free_offsets (network TEXT NOT NULL REFERENCES networks (id) ON DELETE CASCADE, position BIGINT NOT NULL,"
+	" number BIGINT NOT NULL, PRIMARY KEY (network, position, number));"
+
+	"CREATE TABLE hosts (id TEXT PRIMARY KEY, organization TEXT NOT NULL REFERENCES organizations (id),"
+	" workspace TEXT NOT NULL REFERENCES workspaces (id), name TEXT NOT NULL, state TEXT NOT NULL, created BIGINT NOT NULL,"
+	" last_poll BIGINT, registration BLOB NOT NULL, registration_generation BIGINT NOT NULL, host_key BLOB NOT NULL,"
+	" wg_key BLOB UNIQUE, wg_counter BIGINT NOT NULL, wg_signature BLOB NOT NULL, transport_key BLOB NOT NULL,"
+	" listen_port BIGINT NOT NULL, backend TEXT NOT NULL, version TEXT NOT NULL, reported TEXT NOT NULL, endpoint TEXT, seen TEXT);"
+	"CREATE INDEX hosts_by_name ON hosts (name);"
+	"CREATE INDEX hosts_by_workspace ON hosts (workspace, id);"
+	/* A new key that a host announced, written down before signd sees it: signd never goes back to the old one, so neither may we. */
+	"CREATE TABLE pending_registrations (host TEXT PRIMARY KEY REFERENCES hosts (id), envelope BLOB NOT NULL);"
+	/* A host keeps its addresses from the first join until it is retired. */
+	"CREATE TABLE addresses (network TEXT NOT NULL REFERENCES networks (id) ON DELETE CASCADE, address TEXT NOT NULL,"
+	" position BIGINT NOT NULL, number BIGINT NOT NULL, host TEXT NOT NULL REFERENCES hosts (id), PRIMARY KEY (network, address));"
+	"CREATE INDEX addresses_of_host ON addresses (host, network);"
+	"CREATE TABLE memberships (network TEXT NOT NULL REFERENCES networks (id), host TEXT NOT NULL REFERENCES hosts (id),"
+	" joined BIGINT NOT NULL, generation BIGINT, acknowledged BIGINT, outcome TEXT, reason TEXT, apply_us BIGINT,"
+	" PRIMARY KEY (network, host));"
+	"CREATE INDEX memberships_of_host ON memberships (host, network);"
+
+	"CREATE TABLE tokens (id TEXT PRIMARY KEY, hash BLOB NOT NULL, workspace TEXT NOT NULL REFERENCES workspaces (id),"
+	" description TEXT NOT NULL, created BIGINT NOT NULL, expires BIGINT NOT NULL, once BIGINT NOT NULL, revoked BIGINT,"
+	" used BIGINT, used_by TEXT, uses BIGINT NOT NULL);"
+	"CREATE TABLE token_networks (token TEXT NOT NULL REFERENCES tokens (id), network TEXT NOT NULL REFERENCES networks (id)"
+	" ON DELETE CASCADE, PRIMARY KEY (token, network));"
+	"CREATE TABLE credentials (id TEXT PRIMARY KEY, hash BLOB NOT NULL, description TEXT NOT NULL, permissions TEXT NOT NULL,"
+	" created BIGINT NOT NULL, revoked BIGINT);"
+
+	"CREATE TABLE documents (type BIGINT NOT NULL, id TEXT NOT NULL, epoch BIGINT NOT NULL, generation BIGINT NOT NULL,"
+	" hash BLOB NOT NULL, root BLOB, envelope BLOB NOT NULL, committed BIGINT NOT NULL, PRIMARY KEY (type, id));"
+	/* Nodes that were replaced stay a while, so that a host can be told the difference to what it has. */
+	"CREATE TABLE nodes (network TEXT NOT NULL REFERENCES networks (id) ON DELETE CASCADE, name BLOB NOT NULL, bytes BLOB NOT NULL,"
+	" replaced BIGINT, PRIMARY KEY (network, name));"
+	"CREATE INDEX nodes_replaced ON nodes (replaced);"
+	"CREATE TABLE receipts (host TEXT NOT NULL REFERENCES hosts (id), generation BIGINT NOT NULL, at BIGINT NOT NULL,"
+	" outcome TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL, entries TEXT NOT NULL, apply_us BIGINT NOT NULL,"
+	" peers BIGINT NOT NULL, PRIMARY KEY (host, generation));"
+
+	"CREATE TABLE audit (number BIGINT PRIMARY KEY, at BIGINT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, object TEXT NOT NULL,"
+	" detail TEXT NOT NULL);"
+	"CREATE TABLE idempotency (credential TEXT NOT NULL, key TEXT NOT NULL, request BLOB NOT NULL, status BIGINT NOT NULL,"
+	" body TEXT, at BIGINT NOT NULL, PRIMARY KEY (credential, key));"
+	"CREATE INDEX idempotency_by_age ON idempotency (at);";
+
+const char *const schema_migrations[] = { migration_1 };
+const int schema_version = (int)ARRAY_SIZE(schema_migrations);
