@@ -2,21 +2,15 @@
 #include "fetchd/link_internal.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <string.h>
 #include <time.h>
 
-#include "fetchd/sign_request.h"
-#include "fetchd/state.h"
 #include "libipc/log.h"
 
-#define CONNECT_S 20            /* name, TCP and TLS together */
-#define SILENCE_S 20            /* between two pieces of an answer */
-#define ANSWER_S 30             /* for a whole answer from its first byte, and as long again as it takes at this rate: */
+#define SILENCE_S 20         /* between two pieces of an answer */
+#define ANSWER_S 30          /* for a whole answer from its first byte, and as long again as it takes at this rate: */
 #define ANSWER_BYTES_A_MS 32
-#define TOTAL_S 400             /* for everything, whatever happens: the longest answer at that rate, and some */
 #define HEADER_BYTES_MAX 32768
-#define UPLOAD_BYTES 16384      /* curl's buffer; that for downloads is as small by default */
 #define BODY_START_BYTES 4096
 
 /* -- curl's sockets and time-outs on our loop -------------------------------------------------------------------------------------- */
@@ -120,7 +114,7 @@ static void arrived(struct transfer *transfer)
 	loop_timer_set(transfer->silence, patience);
 }
 
-static size_t header_arrived(char *line, size_t size, size_t count, void *arg)
+size_t link_header_arrived(char *line, size_t size, size_t count, void *arg)
 {
 	struct transfer *transfer = arg;
 	size_t n = size * count;
@@ -154,7 +148,7 @@ static int body_grow(struct transfer *transfer, size_t n)
 	return 0;
 }
 
-static size_t body_arrived(char *bytes, size_t size, size_t count, void *arg)
+size_t link_body_arrived(char *bytes, size_t size, size_t count, void *arg)
 {
 	struct transfer *transfer = arg;
 	size_t n = size * count;
@@ -166,145 +160,6 @@ static size_t body_arrived(char *bytes, size_t size, size_t count, void *arg)
 	memcpy(transfer->answer + transfer->n, bytes, n);
 	transfer->n += n;
 	return n;
-}
-
-/* -- A request as it leaves --------------------------------------------------------------------------------------------------------- */
-
-static int header_add(struct transfer *transfer, const char *line)
-{
-	struct curl_slist *longer = curl_slist_append(transfer->headers, line);
-
-	if (!longer)
-		return -ENOMEM;
-	transfer->headers = longer;
-	return 0;
-}
-
-static void headers_drop(struct transfer *transfer)
-{
-	/* One of them may carry the token. */
-	for (struct curl_slist *line = transfer->headers; line; line = line->next)
-		sodium_memzero(line->data, strlen(line->data));
-	curl_slist_free_all(transfer->headers);
-	transfer->headers = NULL;
-}
-
-static int headers_token(struct transfer *transfer, const char *token)
-{
-	char line[TOKEN_BYTES_MAX + 32];
-	int r;
-
-	(void)snprintf(line, sizeof(line), "Authorization: Bearer %s", token);
-	r = header_add(transfer, line);
-	sodium_memzero(line, sizeof(line));
-	return r;
-}
-
-static int headers_signature(struct transfer *transfer)
-{
-	struct request_facts facts = {
-		.method = transfer->body ? "POST" : "GET",
-		.path = transfer->path,
-		.body = { transfer->body, transfer->body_n },
-		.host = transfer->host,
-		.created = (uint64_t)((int64_t)time(NULL) - transfer->link->ahead_s),
-	};
-	struct request_signature lines;
-	int r;
-
-	randombytes_buf(facts.nonce, sizeof(facts.nonce));
-	r = sign_request(&facts, transfer->link->secret, &lines);
-	if (r == 0)
-		r = header_add(transfer, lines.digest);
-	if (r == 0)
-		r = header_add(transfer, lines.input);
-	if (r == 0)
-		r = header_add(transfer, lines.signature);
-	return r;
-}
-
-static int headers_make(struct transfer *transfer, const char *token)
-{
-	int r = header_add(transfer, "Accept: application/msgpack");
-
-	if (r == 0 && transfer->body)
-		r = header_add(transfer, "Content-Type: application/msgpack");
-	if (r == 0)
-		r = header_add(transfer, "Expect:"); /* no 100-continue: our bodies are small */
-	if (r == 0 && transfer->proof == LINK_TOKEN)
-		r = headers_token(transfer, token);
-	if (r == 0 && transfer->proof == LINK_SIGNED)
-		r = headers_signature(transfer);
-	return r;
-}
-
-/* curl_easy_setopt() fails for want of memory, or for an option that this libcurl was built without; either ends the request. */
-#define SET(option, value)                                                           \
-	do {                                                                         \
-		if (curl_easy_setopt(easy, (option), (value)) != CURLE_OK)           \
-			return -ENOMEM;                                              \
-	} while (0)
-
-static int options_trust(CURL *easy, const char *url, const char *ca)
-{
-	bool plain = strncmp(url, "http://", 7) == 0;
-
-	SET(CURLOPT_PROTOCOLS_STR, plain ? "http" : "https");
-	if (plain)
-		SET(CURLOPT_NOPROXY, "*"); /* what is for this host alone does not go through another */
-	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	if (ca) {
-		struct curl_blob blob = { .data = (void *)(uintptr_t)ca, .len = strlen(ca), .flags = CURL_BLOB_COPY };
-
-		/* The pinned authorities instead of the system's, not beside them: curl would go on reading its default folder. */
-		SET(CURLOPT_CAPATH, NULL);
-		SET(CURLOPT_CAINFO, NULL);
-		SET(CURLOPT_CAINFO_BLOB, &blob);
-	}
-	return 0;
-}
-
-static int options_bounds(CURL *easy, const struct transfer *transfer)
-{
-	SET(CURLOPT_NOSIGNAL, 1L);
-	SET(CURLOPT_QUICK_EXIT, 1L); /* a request that is given up does not wait for its name to be resolved */
-	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	SET(CURLOPT_FOLLOWLOCATION, 0L);
-	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's Date is not the server's */
-	SET(CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
-	SET(CURLOPT_TIMEOUT, (long)transfer->patience_s + TOTAL_S);
-	SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)transfer->answer_max);
-	SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BYTES);
-	SET(CURLOPT_TCP_KEEPALIVE, 1L);
-	SET(CURLOPT_TCP_KEEPIDLE, 30L);
-	SET(CURLOPT_TCP_KEEPINTVL, 10L);
-	return 0;
-}
-
-static int options_set(struct transfer *transfer, const char *ca)
-{
-	CURL *easy = transfer->easy;
-	char url[URL_BYTES_MAX + sizeof(transfer->path)];
-	int r;
-
-	curl_easy_reset(easy);
-	(void)snprintf(url, sizeof(url), "%s%s", transfer->url, transfer->path);
-	SET(CURLOPT_URL, url);
-	SET(CURLOPT_PRIVATE, transfer);
-	SET(CURLOPT_ERRORBUFFER, transfer->curl_text);
-	SET(CURLOPT_USERAGENT, "loopback-fetchd/" LOOPBACK_VERSION);
-	SET(CURLOPT_HTTPHEADER, transfer->headers);
-	SET(CURLOPT_HEADERFUNCTION, header_arrived);
-	SET(CURLOPT_HEADERDATA, transfer);
-	SET(CURLOPT_WRITEFUNCTION, body_arrived);
-	SET(CURLOPT_WRITEDATA, transfer);
-	if (transfer->body) {
-		SET(CURLOPT_POST, 1L);
-		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body_n);
-		SET(CURLOPT_POSTFIELDS, transfer->body);
-	}
-	r = options_trust(easy, transfer->url, ca);
-	return r < 0 ? r : options_bounds(easy, transfer);
 }
 
 static void answer_drop(struct transfer *transfer)
@@ -320,7 +175,7 @@ static void answer_drop(struct transfer *transfer)
 static void release(struct transfer *transfer)
 {
 	loop_timer_stop(transfer->silence);
-	headers_drop(transfer);
+	link_headers_drop(transfer);
 	free(transfer->body);
 	transfer->body = NULL;
 	answer_drop(transfer);
@@ -346,9 +201,9 @@ static bool ask_again(struct transfer *transfer, const struct link_answer *answe
 	if (transfer->again || transfer->proof != LINK_SIGNED || answer->status != 401 || strcmp(answer->code, "clock") != 0)
 		return false;
 	transfer->again = true;
-	headers_drop(transfer);
+	link_headers_drop(transfer);
 	answer_drop(transfer);
-	if (headers_make(transfer, NULL) < 0 || curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers) != CURLE_OK)
+	if (link_headers_make(transfer, NULL) < 0 || curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers) != CURLE_OK)
 		return false;
 	return launch(transfer) == 0;
 }
@@ -480,7 +335,7 @@ static int transfer_fill(struct transfer *transfer, const struct link_request *r
 		memcpy(transfer->body, request->body.p, request->body.n);
 		transfer->body_n = request->body.n;
 	}
-	return headers_make(transfer, request->token);
+	return link_headers_make(transfer, request->token);
 }
 
 int link_start(struct link *link, const struct link_request *request, link_done_fn *done, void *arg, struct transfer **owner)
@@ -502,7 +357,7 @@ int link_start(struct link *link, const struct link_request *request, link_done_
 	transfer->arg = arg;
 	r = transfer_fill(transfer, request);
 	if (r == 0)
-		r = options_set(transfer, request->ca);
+		r = link_options_set(transfer, request->ca);
 	if (r == 0)
 		r = launch(transfer);
 	if (r < 0) {

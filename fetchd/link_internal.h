@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What link.c and link_error.c share. */
+/* What link.c, link_request.c and link_error.c share. */
 #pragma once
 
 #include <curl/curl.h>
@@ -41,6 +41,17 @@ struct link {
 	int64_t ahead_s;
 	struct transfer transfers[LINK_REQUESTS_MAX];
 };
+
+/** libcurl's CURLOPT_HEADERFUNCTION and CURLOPT_WRITEFUNCTION: bound what comes, in bytes and time. */
+size_t link_header_arrived(char *line, size_t size, size_t count, void *arg);
+size_t link_body_arrived(char *bytes, size_t size, size_t count, void *arg);
+
+/** Make the header lines; signed ones are good for this moment. @param token for LINK_TOKEN @return 0; -ENOMEM; -EMSGSIZE */
+_must_check_ int link_headers_make(struct transfer *transfer, const char *token);
+/** Wipe and free them. */
+void link_headers_drop(struct transfer *transfer);
+/** Tell curl everything about a request whose headers are made. @return 0; -ENOMEM */
+_must_check_ int link_options_set(struct transfer *transfer, const char *ca);
 
 /** @return 0 if an answer came; what its absence is as a negative errno */
 int link_error_of(const struct transfer *transfer, CURLcode code);

@@ -216,8 +216,8 @@ static void refused(struct fetchd *fetchd, const struct link_answer *answer)
 		if (poll->failures < UNKNOWN_FAILURES)
 			poll->failures = UNKNOWN_FAILURES;
 	}
-	if (answer->status == 401 && strcmp(answer->code, "signature") == 0)
-		poll->registration_known = false; /* perhaps it still has our former transport key */
+	if (answer->status == 401 && strcmp(answer->code, "signature") == 0 && strcmp(poll->last_error, answer->text) != 0)
+		log_warning("has this host's transport key changed (a new state folder)? Then a new enrolment makes it known: loopback enroll");
 	if (answer->status == 413 && poll->receipt_count > 0) {
 		log_warning("the control plane finds the poll too large; the oldest receipt is dropped");
 		receipts_drop(poll, 1);

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509.oid import NameOID
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-FETCHD = os.path.join(ROOT, "build/bin/fetchd")
+FETCHD = os.environ.get("FETCHD", os.path.join(ROOT, "build/bin/fetchd"))
 USER = "nobody"
 
 # libipc/messages.def
@@ -338,7 +338,7 @@ class Fetchd:
             if not os.path.exists(path):
                 os.mkdir(path, 0o700)
                 shutil.chown(path, USER, "nogroup")
-        self.environment = dict({"PATH": "/usr/bin", "LOOPBACK_LOG_LEVEL": "debug"}, **(environment or {}))
+        self.environment = dict({"PATH": "/usr/bin", "LOOPBACK_LOG_LEVEL": "debug", "ASAN_OPTIONS": "detect_leaks=0"}, **(environment or {}))
         self.wrap = wrap or []
         self.process = None
         Fetchd.living.append(self)

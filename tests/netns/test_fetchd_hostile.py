@@ -14,7 +14,7 @@ import pytest
 
 from fetchd_fixtures import (BLOB_PATH, ENROLL_PATH, HEAD, POLL_PATH, enrolled, make_control, make_fetchd, make_folder, make_netd,
                              parking)
-from fetchd_peers import (ASK, BLOBS, IDENTITY, LACK, OFFER, RESULT, UNCHANGED, USER, WANT, Answer, Control, Fetchd, certificate,
+from fetchd_peers import (ASK, BLOBS, FETCHD, IDENTITY, LACK, OFFER, RESULT, UNCHANGED, USER, WANT, Answer, Control, Fetchd, certificate,
                           certificate_only, envelope, name_of, pack)
 
 __all__ = ["make_control", "make_fetchd", "make_folder", "make_netd"]  # fixtures
@@ -498,6 +498,56 @@ def test_a_resolver_that_hangs_does_not_hang_us(folder, netd):
     black_hole.close()
 
 
+def test_a_proxy_is_used_and_not_believed(folder, netd):
+    """HTTPS goes through the proxy of the environment; its Date is not the control plane's; loopback http goes past it."""
+    pem = certificate(folder)
+    control, plain = Control(tls=pem), Control()
+    for each in (control, plain):
+        each.routes.update({"/v1/agent/keyset": lambda body: envelope("keyset"), ENROLL_PATH: refuse})
+    proxy = socket.create_server(("127.0.0.1", 0))
+    asked = []
+
+    def pump(source, target):
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def serve():
+        while True:
+            try:
+                client, _ = proxy.accept()
+            except OSError:
+                return
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += client.recv(4096)
+            asked.append(request.split(b"\r\n")[0])
+            server = socket.create_connection(("127.0.0.1", control.server.server_address[1]))
+            client.sendall(b"HTTP/1.1 200 go on\r\nDate: Thu, 01 Jan 2015 00:00:00 GMT\r\n\r\n")
+            for pair in ((client, server), (server, client)):
+                threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    where = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+    fetchd = Fetchd(folder, environment={"https_proxy": where, "http_proxy": where, "all_proxy": where})
+    netd.accept()
+    _, texts = fetchd.progress(fetchd.enroll(control.url.replace("127.0.0.1", "localhost"), ca=certificate_only(pem)))
+    assert "keyset fetched" in texts, texts
+    assert asked and all(line.startswith(b"CONNECT localhost:") for line in asked)
+    link = fetchd.link()
+    assert link["ahead"] <= 2 and link["behind"] <= 2
+    asked.clear()
+    _, texts = fetchd.progress(fetchd.enroll(plain.url))
+    assert "keyset fetched" in texts and not asked
+    assert fetchd.stop() == 0
+    for each in (control, plain):
+        each.close()
+    proxy.close()
+
+
 def test_a_parked_poll_costs_nothing(fetchd, netd, control):
     control.routes[POLL_PATH] = parking(HEAD)
     enrolled(fetchd, netd, control)
@@ -524,5 +574,5 @@ def test_it_is_what_it_says(fetchd, netd):
 
 
 def test_root_without_a_user_is_refused():
-    done = subprocess.run([os.path.join(os.path.dirname(__file__), "../../build/bin/fetchd")], capture_output=True, text=True, check=False)
+    done = subprocess.run([FETCHD], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "--user" in done.stderr
