@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: a control plane of real controld and signd, and hosts for it."""
+
+import os
+import sys
+
+import pytest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+
+import agent as agents  # noqa: E402
+import plane as planes  # noqa: E402
+
+
+@pytest.fixture
+def plane(tmp_path):
+    """Running, with an organization, a workspace and a network of 10.7.0.0/24."""
+    made = planes.Plane(tmp_path)
+    made.start()
+    made.network = bytes.fromhex(made.furnish()["id"])
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def bare_plane(tmp_path):
+    """Running, empty."""
+    made = planes.Plane(tmp_path)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def enrolled(plane):
+    """Makes enrolled hosts: enrolled(1)."""
+    token = plane.token()
+    return lambda seed, **more: agents.Agent(plane, seed, **more).enrolled(token)
