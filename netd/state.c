@@ -35,14 +35,16 @@ static int file_write(int folder, const char *name, const void *bytes, size_t n)
 {
 	_cleanup_close_ int fd = -1;
 	char new_name[32];
+	ssize_t done;
 	int r = 0;
 
 	(void)snprintf(new_name, sizeof(new_name), "%s.new", name);
 	fd = openat(folder, new_name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
-	if (write(fd, bytes, n) != (ssize_t)n)
-		r = errno ? -errno : -ENOSPC;
+	done = write(fd, bytes, n);
+	if (done != (ssize_t)n)
+		r = done < 0 ? -errno : -ENOSPC;
 	else if (fsync(fd) < 0 || renameat(folder, new_name, folder, name) < 0 || fsync(folder) < 0)
 		r = -errno;
 	if (r < 0)
@@ -158,6 +160,20 @@ static int starts_open(struct state *state)
 
 /* -- Root and keyset -------------------------------------------------------------------------------------------------------------- */
 
+/*
+ * The keyset names another root than the pinned one: a rotation was cut short between its two files. The pin follows, but not before it is on
+ * disk: else a keyset that the new root alone signed would be stored beside the old pin, and not verify at the next start.
+ */
+static void finish_rotation(struct state *state)
+{
+	int r = file_write(state->folder, "root.pub", state->keyset.root, KEY_BYTES);
+
+	if (r < 0)
+		(void)log_errno(r, "cannot pin the root key that the keyset names; keysets signed by it alone are refused until a start that can");
+	else
+		memcpy(state->root, state->keyset.root, KEY_BYTES);
+}
+
 static int root_open(struct state *state)
 {
 	uint8_t bytes[ENVELOPE_BYTES_MAX];
@@ -177,6 +193,8 @@ static int root_open(struct state *state)
 		return log_errno(r, "the stored keyset does not verify by the pinned root; a new one is awaited"), 0;
 	hash_of(bytes, (size_t)n, &state->keyset_name);
 	state->deployed = true;
+	if (memcmp(state->keyset.root, state->root, KEY_BYTES) != 0)
+		finish_rotation(state);
 	return 0;
 }
 
