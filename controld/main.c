@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <sodium.h>
@@ -16,11 +17,16 @@
 #include "libipc/log.h"
 #include "libipc/service.h"
 
+#define PRIVILEGES_TABLE controld_privileges
+#define PRIVILEGES_FILE "controld/privileges.def"
+#include "libipc/privileges.h"
+
 #define SIGND_DEFAULT "/run/loopback/signd/sign.sock"
 
 static const char usage[] =
 	"usage: controld init --state DIR --keyset FILE\n"
 	"       controld --state DIR --listen ADDRESS:PORT [--tls-cert FILE --tls-key FILE] [--signd PATH] [--behind-proxy]\n"
+	"                [--user NAME]\n"
 	"\n"
 	"The control plane: desired state, API, documents.\n"
 	"\n"
@@ -31,10 +37,11 @@ static const char usage[] =
 	"  --tls-cert FILE, --tls-key FILE  PEM; without them only a loopback address is listened on\n"
 	"  --behind-proxy     a proxy does TLS and sets X-Forwarded-For\n"
 	"  --signd PATH       signd's socket (default: " SIGND_DEFAULT ")\n"
+	"  --user NAME        whom to become when started as root (default: _lb-controld)\n"
 	"  --help, --version\n";
 
 struct options {
-	const char *state, *keyset, *signd;
+	const char *state, *keyset, *signd, *user;
 	struct http_options http;
 };
 
@@ -97,37 +104,48 @@ static void on_signal(_unused_ int signal, void *arg)
 	loop_stop(controld->loop, 0);
 }
 
-static int start(struct controld *controld, const struct options *options)
+/* What must be open before the sandbox is complete; nothing of a peer is read here. */
+static int prepare(struct controld *controld, const struct options *options)
 {
 	static const int signals[] = { SIGTERM, SIGINT, 0 };
+	int r = loop_new(&controld->loop);
+
+	if (r == 0)
+		r = service_open();
+	if (r == 0)
+		r = loop_signals(controld->loop, signals, on_signal, controld);
+	if (r == 0)
+		r = http_new(controld, &options->http, &controld->http);
+	(void)service_sockets_close_rest();
+	return r;
+}
+
+static int load(struct controld *controld, const struct options *options)
+{
 	int r = store_open(options->state, false, &controld->store);
 
 	if (r == 0)
 		r = keyset_load(controld);
-	if (r == 0)
-		r = loop_new(&controld->loop);
-	if (r == 0)
-		r = loop_signals(controld->loop, signals, on_signal, controld);
 	if (r == 0)
 		r = signer_new(controld->loop, options->signd, &controld->signer);
 	if (r == 0)
 		r = diffs_new(&controld->diffs);
 	if (r == 0)
 		r = polls_new(controld, &controld->polls);
-	if (r == 0)
-		r = service_open();
-	if (r == 0)
-		r = http_new(controld, &options->http, &controld->http);
 	return r;
 }
 
 static int serve(struct controld *controld, const struct options *options)
 {
-	int r = start(controld, options);
+	const struct sandbox_place places[] = { { "state", options->state }, { NULL, NULL } };
+	int r = prepare(controld, options);
 
+	if (r == 0)
+		r = sandbox_enter(&controld_privileges, options->user, places);
+	if (r == 0)
+		r = load(controld, options);
 	if (r < 0)
 		return r;
-	(void)service_sockets_close_rest();
 	signd_greet(controld);
 	r = reconcile_start(controld);
 	if (r == 0)
@@ -182,7 +200,8 @@ static int options_parse(int argc, char **argv, struct options *options)
 		{ "listen", required_argument, NULL, 'l' },   { "tls-cert", required_argument, NULL, 'c' },
 		{ "tls-key", required_argument, NULL, 'y' },  { "signd", required_argument, NULL, 'd' },
 		{ "behind-proxy", no_argument, NULL, 'p' },   { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'v' },	      { 0 },
+		{ "version", no_argument, NULL, 'v' },	      { "user", required_argument, NULL, 'U' },
+		{ 0 },
 	};
 	int c;
 
@@ -206,6 +225,9 @@ static int options_parse(int argc, char **argv, struct options *options)
 			break;
 		case 'd':
 			options->signd = optarg;
+			break;
+		case 'U':
+			options->user = optarg;
 			break;
 		case 'p':
 			options->http.behind_proxy = true;

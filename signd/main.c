@@ -6,18 +6,22 @@
 #include <signal.h>
 #include <sodium.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "libipc/log.h"
 #include "libipc/service.h"
 #include "signd/signd.h"
 
+#define PRIVILEGES_TABLE signd_privileges
+#define PRIVILEGES_FILE "signd/privileges.def"
+#include "libipc/privileges.h"
+
 #define CHANNELS_MAX 8 /* controld keeps two; the rest is for one that replaces it */
 
 static const char usage[] =
 	"usage: signd init --state DIR --root-pub FILE\n"
-	"       signd --state DIR [--listen PATH] [--peer-user NAME] [--change-cap PEERS]\n"
+	"       signd --state DIR [--listen PATH] [--peer-user NAME] [--change-cap PEERS] [--user NAME]\n"
 	"\n"
 	"Checks documents of the control plane, then signs them with the online key.\n"
 	"\n"
@@ -28,10 +32,11 @@ static const char usage[] =
 	"  --peer-user NAME   who may ask for signatures (default: _lb-controld; with --listen, the user of this process)\n"
 	"  --change-cap PEERS refuse a network document that changes more peers than this\n"
 	"                     (default: half of a network of more than 32)\n"
+	"  --user NAME        whom to become when started as root (default: _lb-signd)\n"
 	"  --help, --version\n";
 
 struct options {
-	const char *state, *root_pub, *listen, *peer_user;
+	const char *state, *root_pub, *listen, *peer_user, *user;
 	uint32_t change_cap;
 };
 
@@ -152,47 +157,54 @@ static void on_signal(_unused_ int signal, void *arg)
 	loop_stop(signd->loop, 0);
 }
 
-static int serve(struct signd *signd, const struct options *options)
+/* What must be open before the sandbox is complete; nothing of a peer is read here. */
+static int prepare(struct signd *signd, const struct options *options, struct listener **listener)
 {
 	static const int signals[] = { SIGTERM, SIGINT, 0 };
-	_cleanup_(listener_free) struct listener *listener = NULL;
-	int r;
+	int r = loop_new(&signd->loop);
 
-	r = service_open();
+	if (r == 0)
+		r = service_open();
 	if (r == 0)
 		r = loop_signals(signd->loop, signals, on_signal, signd);
 	if (r == 0)
-		r = listen_start(signd, options, &listener);
+		r = listen_start(signd, options, listener);
+	return r;
+}
+
+static int load(struct signd *signd, const struct options *options)
+{
+	int r = key_load(options->state, signd->secret, signd->public_key);
+
 	if (r == 0)
-		r = loop_watchdog(signd->loop);
-	if (r < 0)
-		return r;
-	service_notify("READY=1");
-	log_info("ready; %s", signd->deployed ? signd->keyset.name : "waiting for a keyset");
-	r = loop_run(signd->loop);
-	service_notify("STOPPING=1");
+		r = state_open(options->state, &signd->state);
+	if (r == 0)
+		r = root_load(signd);
+	if (r == 0)
+		r = keyset_load(signd);
 	return r;
 }
 
 static int run_serve(const struct options *options)
 {
+	const struct sandbox_place places[] = { { "state", options->state }, { NULL, NULL } };
 	struct signd signd = { .change_cap = options->change_cap };
-	int r;
+	struct listener *listener = NULL;
+	int r = prepare(&signd, options, &listener);
 
-	/* The key must not reach a core file, nor another process of this uid. */
-	if (prctl(PR_SET_DUMPABLE, 0) < 0)
-		return log_errno(errno, "prctl(PR_SET_DUMPABLE)");
-	r = key_load(options->state, signd.secret, signd.public_key);
 	if (r == 0)
-		r = state_open(options->state, &signd.state);
+		r = sandbox_enter(&signd_privileges, options->user, places);
 	if (r == 0)
-		r = root_load(&signd);
+		r = load(&signd, options);
 	if (r == 0)
-		r = keyset_load(&signd);
-	if (r == 0)
-		r = loop_new(&signd.loop);
-	if (r == 0)
-		r = serve(&signd, options);
+		r = loop_watchdog(signd.loop);
+	if (r == 0) {
+		service_notify("READY=1");
+		log_info("ready; %s", signd.deployed ? signd.keyset.name : "waiting for a keyset");
+		r = loop_run(signd.loop);
+		service_notify("STOPPING=1");
+	}
+	listener_free(listener);
 	loop_free(signd.loop);
 	state_free(signd.state);
 	sodium_memzero(signd.secret, sizeof(signd.secret));
@@ -220,8 +232,9 @@ static int options_parse(int argc, char **argv, struct options *options)
 	static const struct option table[] = {
 		{ "state", required_argument, NULL, 's' },   { "root-pub", required_argument, NULL, 'r' },
 		{ "listen", required_argument, NULL, 'l' },  { "peer-user", required_argument, NULL, 'u' },
-		{ "change-cap", required_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'v' },	      { 0 },
+		{ "change-cap", required_argument, NULL, 'c' }, { "user", required_argument, NULL, 'U' },
+		{ "help", no_argument, NULL, 'h' },	     { "version", no_argument, NULL, 'v' },
+		{ 0 },
 	};
 	int c;
 
@@ -238,6 +251,9 @@ static int options_parse(int argc, char **argv, struct options *options)
 			break;
 		case 'u':
 			options->peer_user = optarg;
+			break;
+		case 'U':
+			options->user = optarg;
 			break;
 		case 'c':
 			if (number_parse(optarg, &options->change_cap) < 0)

@@ -2,7 +2,10 @@
 """Fixtures: a control plane of real controld and signd, and hosts for it."""
 
 import os
+import pwd
+import shutil
 import sys
+import tempfile
 
 import pytest
 
@@ -14,9 +17,19 @@ import plane as planes  # noqa: E402
 
 
 @pytest.fixture
-def plane(tmp_path):
+def folder():
+    """A folder that the daemons' user can reach and write; pytest's own are root's alone."""
+    path = tempfile.mkdtemp(prefix="loopback-control.")
+    user = pwd.getpwnam(planes.USER)
+    os.chown(path, user.pw_uid, user.pw_gid)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def plane(folder):
     """Running, with an organization, a workspace and a network of 10.7.0.0/24."""
-    made = planes.Plane(tmp_path)
+    made = planes.Plane(folder)
     made.start()
     made.network = bytes.fromhex(made.furnish()["id"])
     yield made
@@ -24,9 +37,9 @@ def plane(tmp_path):
 
 
 @pytest.fixture
-def bare_plane(tmp_path):
+def bare_plane(folder):
     """Running, empty."""
-    made = planes.Plane(tmp_path)
+    made = planes.Plane(folder)
     made.start()
     yield made
     made.stop()

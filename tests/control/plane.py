@@ -14,6 +14,7 @@ import wire
 from cli_console import program
 
 DEPLOYMENT = bytes(range(16))
+USER = "nobody"  # nothing of ours runs as root; any other user will do
 
 
 class Daemon:
@@ -23,6 +24,7 @@ class Daemon:
         self.folder, self.name, self.arguments = str(folder), name, arguments
         self.log = os.path.join(self.folder, name + ".log")
         self.process = None
+        self.environment = {}
 
     def start(self, ready="ready"):
         """Start, and wait until it says that it is ready."""
@@ -30,8 +32,9 @@ class Daemon:
             at = log.tell()
             variables = {"PATH": os.environ["PATH"], "LOOPBACK_LOG_LEVEL": "debug"}
             variables.update({name: text for name, text in os.environ.items() if name.endswith("SAN_OPTIONS")})
+            variables.update(self.environment)
             self.process = subprocess.Popen([program(self.name), *self.arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env=variables)
+                                            env=variables, user=USER, group="nogroup", extra_groups=[])
         self.wait_log(ready, at)
 
     def wait_log(self, pattern, at=0, seconds=10):
@@ -42,7 +45,8 @@ class Daemon:
             if found:
                 return found
             if self.process.poll() is not None:
-                raise AssertionError(f"{self.name} ended with {self.process.returncode}: {self.text(at)}")
+                status, self.process = self.process.returncode, None
+                raise AssertionError(f"{self.name} ended with {status}: {self.text(at)}")
             time.sleep(0.01)
         raise AssertionError(f"{self.name}: no \"{pattern}\" within {seconds} s: {self.text(at)}")
 
@@ -104,7 +108,7 @@ class Signd(Daemon):
         with open(root_pub, "w", encoding="ascii") as file:
             file.write(root.public.hex() + "\n")
         done = subprocess.run([program("signd"), "init", "--state", self.state, "--root-pub", root_pub], check=True, text=True,
-                              capture_output=True)
+                              capture_output=True, user=USER, group="nogroup", extra_groups=[])
         self.public = bytes.fromhex(done.stdout.strip())
 
 
@@ -121,7 +125,8 @@ class Plane:
         path = os.path.join(self.folder, "keyset")
         with open(path, "wb") as file:
             file.write(self.keyset)
-        subprocess.run([program("controld"), "init", "--state", self.state, "--keyset", path], check=True, capture_output=True)
+        subprocess.run([program("controld"), "init", "--state", self.state, "--keyset", path], check=True, capture_output=True,
+                       user=USER, group="nogroup", extra_groups=[])
         with open(os.path.join(self.state, "admin.credential"), encoding="ascii") as file:
             self.credential = file.read().strip()
         self.controld = Daemon(self.folder, "controld", "--state", self.state, "--listen", "127.0.0.1:0", "--signd", self.signd.socket,
