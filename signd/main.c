@@ -103,7 +103,8 @@ static int root_load(struct signd *signd)
 /* Who may connect: the service manager's socket is controld's, one of our own making is for rigs. */
 static int peer_uid(const struct options *options, bool passed, uid_t *uid)
 {
-	const char *name = options->peer_user ? options->peer_user : passed ? "_lb-controld" : NULL;
+	const char *own = getuid() != 0 ? NULL : options->user ? options->user : "_lb-signd";
+	const char *name = options->peer_user ? options->peer_user : passed ? "_lb-controld" : own;
 	const struct passwd *user;
 
 	if (!name) {

@@ -3,9 +3,11 @@
 
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -35,13 +37,27 @@ def answers(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+DAEMONS = {"user": "nobody", "group": "nogroup", "extra_groups": []}  # nothing of ours runs as root
+
+
+@pytest.fixture(scope="module", name="folder")
+def folder_fixture():
+    """A folder that the daemons' user can reach; pytest's own are root's alone."""
+    folder = tempfile.mkdtemp(prefix="loopback-cli.")
+    os.chmod(folder, 0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="module", name="console")
-def console_fixture(tmp_path_factory):
+def console_fixture(folder):
     """An operator with a context, and the control plane behind it."""
-    console = Console(tmp_path_factory.mktemp("cli"))
+    console = Console(folder)
     console.ok("root", "create", "--out", "root", "--name", "lab")
     os.mkdir(console.file("signd"), 0o700)
     os.mkdir(console.file("controld"), 0o700)
+    for name in ("signd", "controld"):  # init makes its files those of the folder's owner
+        shutil.chown(console.file(name), DAEMONS["user"], DAEMONS["group"])
     online = console.run("signd", "init", "--state", "signd", "--root-pub", "root/root.pub").stdout.split()[-1]
     console.ok("root", "sign-keyset", "--root", "root/root.key", "--online", online, "--epoch", "1", "--generation", "1", "--out", "keyset")
     assert console.run("controld", "init", "--state", "controld", "--keyset", "keyset").returncode == 0
@@ -49,10 +65,10 @@ def console_fixture(tmp_path_factory):
     processes = []
     with open(console.file("daemons.log"), "wb") as log:
         try:
-            for name, words in (("signd", ["--listen", console.file("sign.sock")]),
-                                ("controld", ["--listen", f"127.0.0.1:{port}", "--signd", console.file("sign.sock")])):
-                processes.append(subprocess.Popen([program(name), "--state", console.file(name), *words], stderr=log, stdout=log))
-                wait_for(name, (lambda: os.path.exists(console.file("sign.sock"))) if name == "signd" else (lambda: answers(port)), processes)
+            for name, words in (("signd", ["--listen", console.file("signd/sign.sock")]),
+                                ("controld", ["--listen", f"127.0.0.1:{port}", "--signd", console.file("signd/sign.sock")])):
+                processes.append(subprocess.Popen([program(name), "--state", console.file(name), *words], stderr=log, stdout=log, **DAEMONS))
+                wait_for(name, (lambda: os.path.exists(console.file("signd/sign.sock"))) if name == "signd" else (lambda: answers(port)), processes)
             console.ok("context", "set", "lab", "--url", f"http://127.0.0.1:{port}", "--credential-file", "controld/admin.credential",
                        "--root-pub", "root/root.pub")
             console.online = online
