@@ -157,6 +157,9 @@ def command_run(count):
         print("demo: interrupted", file=sys.stderr)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if fleet:
+            fleet.take_down()
         command_down(keep_logs=not ok)
     if ok:
         print(f"demo: ok ({time.monotonic() - steps.begun:.1f} s, {count} hosts)")
@@ -196,7 +199,7 @@ def command_up(count):
     with open(os.path.join(FOLDER, "env"), "w", encoding="utf-8") as file:
         file.write(f"export LOOPBACKCTL_CONFIG='{fleet.config}'\nexport PATH='{fleet.rig.programs}':\"$PATH\"\n")
     print(f"\ndemo: up, WireGuard: {backends(status)}")
-    for name, address in addresses(status).items():
+    for name, address in sorted(addresses(status).items()):
         print(f"  {name}  {address}")
     print("  build/demo/enter h1 loopback status\n  build/demo/enter h1 wg show lb0\n"
           "  . build/demo/env; loopbackctl network status mesh\n  make demo-down")
@@ -223,6 +226,9 @@ def main():
         return 2
     if os.geteuid() != 0:
         print("demo: makes network namespaces and runs daemons under their own uids: run it as root", file=sys.stderr)
+        return 1
+    if sys.argv[1] != "down" and os.path.exists(os.path.join(FOLDER, "enter")) and rig.alive(FOLDER):
+        print("demo: one is up already and would be lost; take it down first: make demo-down", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return {"run": lambda: command_run(count), "up": lambda: command_up(count), "down": command_down}[sys.argv[1]]()

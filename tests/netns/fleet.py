@@ -183,8 +183,9 @@ class Reach:
                          after 5 s: two hosts that begin at the same moment refuse each other's first.
         """
         self.begun = time.monotonic()
-        self.running = {pair: fleet.host(pair[0]).popen("ping", "-n", "-q", "-c", "1", "-i", "0.1", "-w", f"{patience:.0f}", pair[1],
-                                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for pair in pairs}
+        command = ("ping", "-n", "-q", "-c", "1", "-i", "0.1", "-w", f"{patience:.0f}")
+        self.running = {pair: fleet.host(pair[0]).popen(*command, pair[1], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                        for pair in pairs}
 
     def result(self):
         """{(source, address): seconds to the first answer, or None}"""

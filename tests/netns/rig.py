@@ -6,6 +6,7 @@ first, so that sweep() can take down what a killed rig left. Processes are ended
 """
 
 import fcntl
+import functools
 import json
 import os
 import re
@@ -91,6 +92,12 @@ def _read_state(path):
         return None
 
 
+def alive(folder):
+    """Does anything run that a rig of this folder wrote down? Says nothing about whether it is well."""
+    state = _read_state(os.path.join(folder, "state.json")) or {"processes": []}
+    return any(start_time(entry["pid"]) == entry["started"] for entry in state["processes"])
+
+
 def sweep(folder, prefix):
     """Take down what a rig of this folder and prefix left, whatever became of it. Safe to repeat.
 
@@ -109,7 +116,10 @@ def sweep(folder, prefix):
         start, _, host = name.partition("-")
         if start != prefix or not (host == "net" or HOST_NAMES.fullmatch(host)):
             continue
-        for pid in run("ip", "netns", "pids", name).split():
+        end = time.monotonic() + 1.0  # those that die with their parent may be under way
+        while (left := run("ip", "netns", "pids", name).split()) and time.monotonic() < end:
+            time.sleep(0.02)
+        for pid in left:
             notes.append(f"process {pid} still runs in {name}; it was not started by the rig and stays")
         run("ip", "netns", "delete", name)
     if os.path.exists(os.path.join(folder, "state.json")):
@@ -129,7 +139,7 @@ class Rig:
         """
         self.folder, self.prefix, self.programs = os.path.abspath(folder), prefix, os.path.abspath(programs)
         self.units, self.tied = os.path.abspath(units), tied
-        self.hosts = {}
+        self.hosts, self.commands = {}, []
         self.state = {"processes": [], "links": []}
         os.makedirs(os.path.dirname(self.folder), exist_ok=True)
         # Held until this process ends: a second rig would sweep the first one away.
@@ -214,7 +224,12 @@ class Rig:
 
     def take_down(self):
         """End everything. Safe to repeat. @return as sweep()"""
+        for process in self.commands:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
         notes = sweep(self.folder, self.prefix)
+        self.commands = []
         self.hosts, self.state = {}, {"processes": [], "links": []}
         if self.lock >= 0:
             os.close(self.lock)
@@ -271,16 +286,19 @@ class Host:
         """Run a command as root on this host; returns subprocess.CompletedProcess. Our own programs are found by name."""
         environment = dict(os.environ, PATH="/usr/libexec/loopback:" + PATH, **(variables or {}))
         done = subprocess.run(self.inside(command), capture_output=True, text=True, timeout=timeout, check=False,
-                              env=environment, **more)
+                              env=environment, preexec_fn=functools.partial(identity.die_with_parent, os.getpid()), **more)
         if check and done.returncode:
             raise RigError(f"{self.name}: {' '.join(command)}: exit {done.returncode}: "
                            f"{(done.stderr or done.stdout).strip()}")
         return done
 
     def popen(self, *command, **more):
-        """Start a command as root on this host; the caller ends it."""
+        """Start a command as root on this host; it ends with this process, or with take_down(), if the caller does not end it."""
         environment = dict(os.environ, PATH="/usr/libexec/loopback:" + PATH)
-        return subprocess.Popen(self.inside(command), env=environment, **more)
+        process = subprocess.Popen(self.inside(command), env=environment,
+                                   preexec_fn=functools.partial(identity.die_with_parent, os.getpid()), **more)
+        self.rig.commands.append(process)
+        return process
 
     def start(self, *services, options=None, timeout=20):
         """Start launch with these services and wait until all are up. options: {program: extra arguments}"""
