@@ -94,6 +94,9 @@ static ssize_t frame_receive(int fd, uint8_t *frame, int fds[static FRAME_FDS_MA
 		close_fds(fds);
 		return -EMSGSIZE;
 	}
+	/* Hung up; or an empty frame, which counts as that, and which may carry descriptors all the same. */
+	if (n == 0)
+		close_fds(fds);
 	return n;
 }
 
