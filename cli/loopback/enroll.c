@@ -224,13 +224,14 @@ static int enrol_at_fetchd(struct cli *cli, int fd, const struct enrolment *enro
 static int enrolment_failed(struct cli *cli, const struct enrolment *enrolment, const char *text)
 {
 	struct link_report link = { .asked = false };
-	bool unpinned;
+	bool unpinned, ends;
 
 	fetchd_link(cli, &link);
 	if (link.answered && link.enrolled)
 		return cli_fail(&cli->voice, CLI_REFUSED, "enrolled", "%s", text);
 	unpinned = enrolment->pinned_here && unpin(cli, false) == CLI_OK;
-	return cli_fail(&cli->voice, CLI_REFUSED, "enroll", "this host is not enrolled: %s. %s", text,
+	ends = text[0] && strchr(".?!", text[strlen(text) - 1]);
+	return cli_fail(&cli->voice, CLI_REFUSED, "enroll", "this host is not enrolled: %s%s %s", text, ends ? "" : ".",
 			unpinned ? "The root key that came with the token is forgotten again, so another token can be tried" :
 				   "The root key stays pinned, as it was before; 'loopback leave' forgets it");
 }

@@ -46,7 +46,7 @@ static void read_network(struct pack_cursor *cursor, struct mesh_network *networ
 	network->keepalive = pack_u64(&inner, UINT16_MAX);
 	network->address_count = read_prefixes(&inner, network->addresses, ADDRESSES_MAX);
 	network->cidr_count = read_prefixes(&inner, network->cidrs, CIDRS_MAX);
-	network->peers = pack_u64(&inner, UINT32_MAX);
+	network->hosts = pack_u64(&inner, UINT32_MAX);
 	pack_close(cursor, &inner);
 }
 

@@ -4,7 +4,7 @@
  *
  * msgpack [version 1, interface, backend, state, stale, seconds since a fresh head (2^32-1: never), host id or empty, WireGuard public key
  * or empty, listen port, [network ...], [outcome, code, reason, seconds ago], drift mended, [peer ...]]
- *   network: [id, name, epoch, generation, mtu, keepalive, [own address ...], [CIDR ...], peers]
+ *   network: [id, name, epoch, generation, mtu, keepalive, [own address ...], [CIDR ...], hosts in it, this one too]
  *   peer:    [host id or empty, WireGuard key, [allowed ...], endpoint or nil, handshake in Unix seconds, received, sent, keepalive]
  */
 #pragma once
@@ -19,7 +19,7 @@
 struct mesh_network {
 	struct id id;
 	char name[NAME_BYTES_MAX + 1];
-	uint64_t epoch, generation, mtu, keepalive, peers;
+	uint64_t epoch, generation, mtu, keepalive, hosts;
 	unsigned address_count, cidr_count;
 	struct prefix addresses[ADDRESSES_MAX];
 	struct prefix cidrs[CIDRS_MAX];

@@ -32,7 +32,7 @@ static void emit_networks(struct emit *emit, const struct mesh_view *view)
 		emit_u64(emit, "keepalive", network->keepalive);
 		emit_prefixes(emit, "addresses", network->addresses, network->address_count);
 		emit_prefixes(emit, "cidrs", network->cidrs, network->cidr_count);
-		emit_u64(emit, "peers", network->peers);
+		emit_u64(emit, "hosts", network->hosts);
 		emit_end(emit);
 	}
 	emit_end(emit);

@@ -178,7 +178,7 @@ static void tell_link(const struct link_report *link)
 
 static int tell_networks(struct cli *cli, const struct mesh_view *view)
 {
-	static const char *const titles[] = { "NETWORK", "GENERATION", "ADDRESSES", "PEERS", "MTU", "KEEPALIVE", "RANGES" };
+	static const char *const titles[] = { "NETWORK", "GENERATION", "ADDRESSES", "HOSTS", "MTU", "KEEPALIVE", "RANGES" };
 	_cleanup_columns_ struct columns table = { .titles = titles, .count = ARRAY_SIZE(titles) };
 	char text[512];
 
@@ -190,7 +190,7 @@ static int tell_networks(struct cli *cli, const struct mesh_view *view)
 		columns_cell(&table, "%s", network->name);
 		columns_cell(&table, "%" PRIu64, network->generation);
 		columns_cell(&table, "%s", prefixes(network->addresses, network->address_count, text, sizeof(text)));
-		columns_cell(&table, "%" PRIu64, network->peers);
+		columns_cell(&table, "%" PRIu64, network->hosts);
 		columns_cell(&table, "%" PRIu64, network->mtu);
 		columns_cell(&table, "%" PRIu64 " s", network->keepalive);
 		columns_cell(&table, "%s", prefixes(network->cidrs, network->cidr_count, text, sizeof(text)));
@@ -227,8 +227,8 @@ static int tell_peers(struct cli *cli, struct mesh_view *view, bool listed)
 	}
 	if (r < 0)
 		return report_broken(cli);
-	(void)printf("\n%" PRIu64 " peers: %" PRIu64 " with a handshake in the last %d s, %" PRIu64 " with an older one, %" PRIu64 " with none yet\n",
-		     tally.all, tally.fresh, HANDSHAKE_FRESH_S, tally.old, tally.never);
+	(void)printf("\n%" PRIu64 " peer%s: %" PRIu64 " with a handshake in the last %d s, %" PRIu64 " with an older one, %" PRIu64 " with none yet\n",
+		     tally.all, tally.all == 1 ? "" : "s", tally.fresh, HANDSHAKE_FRESH_S, tally.old, tally.never);
 	if (!listed || tally.all == 0)
 		return CLI_OK;
 	(void)fputc('\n', stdout);

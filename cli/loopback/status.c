@@ -83,11 +83,11 @@ void fetchd_link(struct cli *cli, struct link_report *link)
 
 static uint64_t peers_expected(const struct mesh_view *view)
 {
-	uint64_t peers = 0;
+	uint64_t hosts = 0;
 
 	for (unsigned i = 0; i < view->network_count; i++)
-		peers += view->networks[i].peers;
-	return peers;
+		hosts += view->networks[i].hosts;
+	return hosts;
 }
 
 int loopback_status(struct cli *cli, const struct cli_args *args)
