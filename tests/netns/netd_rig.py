@@ -63,17 +63,18 @@ class NetdHost:
         @param options  more for netd's command line
         @param mesh     False: nothing is offered yet
         """
-        self.name, self.peers = name, peers
+        self.name, self.peers, self.generation = name, peers, 0
         self.host = rig.add_host(name, f"198.18.0.{20 + int(name[1:])}")
         self.host.start(*SERVICES, options={"netd": f"--interface lb0 --listen-port 51820 {options}"})
         self.forge = Forge(self.host)
         assert self.forge(f"pin {SOCKETS}/admin.sock")["pinned"]
-        self.forge("keyset")
         self.connect()
-        assert self.forge("hand-over")["taken"]
+        self.keyset()
         rigs.wait_until("the tunnel", lambda: self.status()["state"] == "unenrolled")
         if mesh:
             self.make_mesh()
+        # Until duplicate address detection is over, addresses and routes of eth0 change by themselves.
+        rigs.wait_until("addresses", lambda: "tentative" not in self.host.enter("ip", "address").stdout)
 
     def make_mesh(self):
         """The network that all tests start from: this host and some peers."""
@@ -89,6 +90,14 @@ class NetdHost:
         """A new connection, with fetchd's first words. Returns netd's."""
         self.forge(f"connect {SOCKETS}/documents.sock as=_lb-fetchd")
         return self.forge("hello")
+
+    def keyset(self, words="", generation=None, taken=True):
+        """A new keyset of the root, handed over."""
+        self.generation = (self.generation if generation is None else generation) + 1
+        self.forge(f"keyset generation={self.generation} epoch=1 {words}")
+        answer = self.forge("hand-over")
+        assert answer["taken"] or not taken, answer
+        return answer
 
     def publish(self, words=""):
         """Sign what changed."""

@@ -5,7 +5,7 @@
  * Reads commands from stdin, one a line, "verb word ... key=value ...", and answers each with one line of JSON: {"ok": true, ...} or
  * {"ok": false, "error": "..."}. Keys, networks and connections are named; a key is made when it is first named. What a command understands stands
  * before its function: forge_sign.h (keyset), forge_mesh.h (network empty host self peers peer unpeer tamper publish setconf),
- * forge_talk.h (connect disconnect hello hand-over pin offer await listen send).
+ * forge_talk.h (connect disconnect hello hand-over pin offer await bring listen send).
  *
  *   pin /run/loopback/netd/admin.sock
  *   connect /run/loopback/netd/documents.sock as=_lb-fetchd
@@ -28,7 +28,7 @@ static const struct command {
 	{ "publish", cmd_publish }, { "setconf", cmd_setconf }, { "connect", cmd_connect },
 	{ "hello", cmd_hello },     { "pin", cmd_pin },         { "disconnect", cmd_disconnect },
 	{ "offer", cmd_offer },     { "await", cmd_await },     { "hand-over", cmd_hand_over },
-	{ "listen", cmd_listen },   { "send", cmd_send },
+	{ "bring", cmd_bring },     { "listen", cmd_listen },   { "send", cmd_send },
 };
 
 static void words_split(char *line, struct words *words)

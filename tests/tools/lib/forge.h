@@ -160,6 +160,7 @@ struct forged_network {
 	struct network_document document;
 	struct trie *trie;
 	bool mine, dirty; /* mine: the host under test is in it */
+	uint64_t generation;
 	unsigned own_count;
 	struct prefix own[ADDRESSES_MAX];
 	struct lies lies;
@@ -195,7 +196,7 @@ struct forge {
 	struct head_entry host_entry;
 	struct lies host_lies;
 	char host_networks[256]; /* names in the host document; empty: all that are mine */
-	uint64_t head_generation;
+	uint64_t head_generation, host_generation;
 	struct pack_writer last_head;
 	uint64_t receipt_generation;
 

@@ -136,16 +136,40 @@ static int cmd_host(struct forge *forge, struct words *words)
 	return lies_read(forge, words, &forge->host_lies);
 }
 
-/* self NETWORK address=A[,B]: the host under test is a member, by its own statement */
+/* Which WireGuard key: the host's own, another host's ("7"), the tested host's ("self"), or a new one ("new:7"). */
+static int wg_key_chosen(struct forge *forge, const char *choice, const struct virtual_host *host, uint8_t key[static KEY_BYTES])
+{
+	const struct virtual_host *other;
+	uint8_t scalar[KEY_BYTES];
+
+	if (choice && strcmp(choice, "self") == 0) {
+		memcpy(key, forge->statement.wg_key, KEY_BYTES);
+	} else if (choice && strncmp(choice, "new:", 4) == 0) {
+		derive(forge, "other tunnel", strtoull(choice + 4, NULL, 10), scalar, sizeof(scalar));
+		(void)crypto_scalarmult_base(key, scalar);
+	} else {
+		other = choice ? host_at(forge, strtoull(choice, NULL, 10)) : host;
+		if (!other)
+			return -ENOMEM;
+		memcpy(key, other->wg_key, KEY_BYTES);
+	}
+	return 0;
+}
+
+/* self NETWORK address=A[,B] [wg=new:NUMBER]: the host under test is a member, by its own statement, or with a key that it never had */
 static int cmd_self(struct forge *forge, struct words *words)
 {
 	struct forged_network *network = network_named(forge, word_at(words, 1));
 	struct peer peer = { .statement = forge->statement };
-	int r;
+	const char *wg = word_of(words, "wg");
+	int r = 0;
 
 	if (!network || !forge->known)
 		return wrong(forge, "expected a network, and a host that has said hello");
-	r = prefixes_parse(forge, word_of(words, "address"), network->own, ADDRESSES_MAX, &network->own_count);
+	if (wg)
+		r = wg_key_chosen(forge, wg, NULL, peer.statement.wg_key);
+	if (r == 0)
+		r = prefixes_parse(forge, word_of(words, "address"), network->own, ADDRESSES_MAX, &network->own_count);
 	if (r < 0)
 		return r;
 	peer.address_count = network->own_count;
@@ -188,26 +212,6 @@ static int cmd_peers(struct forge *forge, struct words *words)
 	}
 	network->dirty = true;
 	put_number(&forge->answer, "peers", trie_count(network->trie));
-	return 0;
-}
-
-/* Which WireGuard key: the host's own, another host's ("7"), the tested host's ("self"), or a new one ("new:7"). */
-static int wg_key_chosen(struct forge *forge, const char *choice, const struct virtual_host *host, uint8_t key[static KEY_BYTES])
-{
-	const struct virtual_host *other;
-	uint8_t scalar[KEY_BYTES];
-
-	if (choice && strcmp(choice, "self") == 0) {
-		memcpy(key, forge->statement.wg_key, KEY_BYTES);
-	} else if (choice && strncmp(choice, "new:", 4) == 0) {
-		derive(forge, "other tunnel", strtoull(choice + 4, NULL, 10), scalar, sizeof(scalar));
-		(void)crypto_scalarmult_base(key, scalar);
-	} else {
-		other = choice ? host_at(forge, strtoull(choice, NULL, 10)) : host;
-		if (!other)
-			return -ENOMEM;
-		memcpy(key, other->wg_key, KEY_BYTES);
-	}
 	return 0;
 }
 
@@ -292,7 +296,7 @@ static int network_publish(struct forge *forge, struct forged_network *network)
 	struct hash name;
 	int r = trie_commit(network->trie, keep_node, forge, &document->root);
 
-	document->header = header_next(forge, &document->header.id, &network->lies, document->header.generation);
+	document->header = header_next(forge, &document->header.id, &network->lies, &network->generation);
 	document->count = network->lies.set_count ? (uint32_t)network->lies.count : trie_count(network->trie);
 	if (network->lies.set_root)
 		document->root = network->lies.root;
@@ -345,7 +349,7 @@ static int host_publish(struct forge *forge)
 	int r;
 
 	host_fill(forge, document);
-	document->header = header_next(forge, &forge->host, &forge->host_lies, document->header.generation);
+	document->header = header_next(forge, &forge->host, &forge->host_lies, &forge->host_generation);
 	(void)snprintf(document->name, sizeof(document->name), "forged");
 	r = host_document_encode(document, &payload);
 	if (r == 0)
@@ -424,7 +428,7 @@ static int deep_chain(struct forge *forge, struct pack_writer *out)
 	return r;
 }
 
-/* tamper NETWORK kind=swap|garbage|deep|absent: what its next publication names as the root of its trie */
+/* tamper NETWORK kind=swap|garbage|deep: what its next publication names as the root of its trie */
 static int cmd_tamper(struct forge *forge, struct words *words)
 {
 	CLEANUP(pack_writer_free) struct pack_writer node = { .bytes = NULL };
@@ -433,7 +437,7 @@ static int cmd_tamper(struct forge *forge, struct words *words)
 	int r = 0;
 
 	if (!network || !kind)
-		return wrong(forge, "expected NETWORK kind=swap|garbage|deep|absent");
+		return wrong(forge, "expected NETWORK kind=swap|garbage|deep");
 	if (strcmp(kind, "swap") == 0)
 		r = swap_children(forge, &network->document.root, &node);
 	else if (strcmp(kind, "deep") == 0)
@@ -444,7 +448,7 @@ static int cmd_tamper(struct forge *forge, struct words *words)
 		return wrong(forge, "tamper: %s", strerror(-r));
 	hash_of(node.bytes, node.n, &network->lies.root);
 	network->lies.set_root = network->dirty = true;
-	return strcmp(kind, "absent") == 0 ? 0 : blobs_put(forge->blobs, &network->lies.root, node.bytes, node.n);
+	return blobs_put(forge->blobs, &network->lies.root, node.bytes, node.n);
 }
 
 /* -- The same mesh for `wg setconf` ------------------------------------------------------------------------------------------------- */

@@ -62,14 +62,18 @@ static int lies_read(struct forge *forge, struct words *words, struct lies *lies
 	return type && !lies->type ? wrong(forge, "type: expected one such as network/1, found %s", type) : 0;
 }
 
-/* The header of a document's next publication. last_generation goes on unless a lie names another. */
-static struct document_header header_next(const struct forge *forge, const struct id *id, const struct lies *lies, uint64_t last_generation)
+/* The header of a document's next publication. Its generation is one up, unless a lie names another; a lie does not set the count back. */
+static struct document_header header_next(const struct forge *forge, const struct id *id, const struct lies *lies, uint64_t *generation)
 {
+	uint64_t next = lies->set_generation ? lies->generation : *generation + 1;
+
+	if (next > *generation)
+		*generation = next;
 	return (struct document_header){
 		.deployment = lies->deployment[0] ? deployment_named(forge, lies->deployment) : forge->keyset.header.deployment,
 		.id = *id,
 		.epoch = lies->set_epoch ? lies->epoch : forge->keyset.header.epoch,
-		.generation = lies->set_generation ? lies->generation : last_generation + 1,
+		.generation = next,
 		.issued = (uint64_t)time(NULL),
 	};
 }

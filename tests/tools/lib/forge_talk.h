@@ -167,13 +167,10 @@ static int cmd_hello(struct forge *forge, struct words *words)
 	put_flag(&forge->answer, "deployed", message.body.identity.deployed);
 	put_hex(&forge->answer, "host", forge->host.b, ID_BYTES);
 	put_hex(&forge->answer, "root", message.body.identity.root_key, KEY_BYTES);
-	if (!message.body.identity.deployed)
-		return 0;
-	r = hear_until(forge, connection, MSG_ask, ANSWER_MS, &message);
-	return r == MSG_ask ? 0 : wrong(forge, "no ask after identity");
+	return 0;
 }
 
-/* hand-over [on=]: the keyset, as fetchd does it; netd takes it (and asks) or refuses it */
+/* hand-over [on=]: the keyset, as fetchd does it; netd takes it (and says who it is now) or refuses it */
 static int cmd_hand_over(struct forge *forge, struct words *words)
 {
 	struct connection *connection = connection_named(forge, words);
@@ -184,12 +181,14 @@ static int cmd_hand_over(struct forge *forge, struct words *words)
 	int r = connection ? say(connection, MSG_keyset, &keyset, NULL, 0) : -ENOTCONN;
 
 	if (r == 0)
-		r = hear_until(forge, connection, MSG_ask, ANSWER_MS, &message);
+		r = hear_until(forge, connection, MSG_identity, ANSWER_MS, &message);
 	if (r < 0)
 		return wrong(forge, "no answer to a keyset: %s", strerror(-r));
-	taken = r == MSG_ask;
-	if (!taken)
+	taken = r == MSG_identity;
+	if (!taken) {
+		connection->asked = false; /* the outstanding nonce ended with the refusal */
 		(void)text_copy(reason, sizeof(reason), message.body.result.reason);
+	}
 	put_flag(&forge->answer, "taken", taken);
 	put_text(&forge->answer, "reason", reason);
 	return 0;
@@ -237,11 +236,12 @@ static int cmd_pin(struct forge *forge, struct words *words)
 static void head_fill(struct forge *forge, struct words *words, const struct connection *connection, struct head *head)
 {
 	const char *networks = word_of(words, "networks"), *nonce = word_of(words, "nonce"), *deployment = word_of(words, "deployment");
+	uint64_t claim = number_of(words, "claim", 0);
 	struct lies lies = { .type = 0 };
 
 	if (deployment)
 		(void)snprintf(lies.deployment, sizeof(lies.deployment), "%s", deployment);
-	head->header = header_next(forge, &forge->host, &lies, forge->head_generation++);
+	head->header = header_next(forge, &forge->host, &lies, &forge->head_generation);
 	head->host = forge->host;
 	if (number_of(words, "other-host", 0))
 		derive(forge, "another host", 0, head->host.b, ID_BYTES);
@@ -257,15 +257,19 @@ static void head_fill(struct forge *forge, struct words *words, const struct con
 	head->count++;
 	if (number_of(words, "host", 1))
 		head->entries[head->count++] = forge->host_entry;
-	for (unsigned i = 0; i < forge->network_count; i++)
-		if (named_in(&forge->networks[i], networks))
-			head->entries[head->count++] = forge->networks[i].entry;
+	for (unsigned i = 0; i < forge->network_count; i++) {
+		if (!named_in(&forge->networks[i], networks))
+			continue;
+		head->entries[head->count] = forge->networks[i].entry;
+		head->entries[head->count++].generation += claim;
+	}
 	if (number_of(words, "twice", 0))
 		head->entries[head->count++] = forge->host_entry;
 }
 
 /*
- * Lies about the head: sign=KEY type=network/1 nonce=used|random other-host=1 other-keyset=1 deployment=NAME networks=a,b host=0 twice=1,
+ * Lies about the head: sign=KEY type=network/1 nonce=used|random other-host=1 other-keyset=1 deployment=NAME networks=a,b host=0 twice=1
+ * claim=N (its networks' generations are so many too high),
  * and about its bytes: replay=1 (the ones before once more), truncate=BYTES (of its length), flip=BYTE, tail=1
  */
 static int head_make(struct forge *forge, struct words *words, const struct connection *connection, struct pack_writer *envelope)
@@ -538,6 +542,7 @@ static int cmd_offer(struct forge *forge, struct words *words)
 	if (r < 0)
 		return wrong(forge, "cannot offer: %s", strerror(-r));
 	delivery.connection->asked = false;
+	put_number(&forge->answer, "head", head.n);
 	pack_writer_free(&forge->last_head);
 	forge->last_head = head;
 	head = (struct pack_writer){ .bytes = NULL };
@@ -557,6 +562,19 @@ static int cmd_await(struct forge *forge, struct words *words)
 	if (!delivery.connection || delivery.connection->fd < 0)
 		return wrong(forge, "not connected");
 	r = serve(forge, words, &delivery, now_us(), NULL);
+	pack_writer_free(&delivery.list);
+	return r;
+}
+
+/* bring [on=]: blobs that nobody asked for */
+static int cmd_bring(struct forge *forge, struct words *words)
+{
+	struct delivery delivery = { .forge = forge, .connection = connection_named(forge, words), .manner = manner_read(words) };
+	int r = delivery.connection ? 0 : -ENOTCONN;
+
+	list_put(&delivery, forge->keyset_envelope.bytes, forge->keyset_envelope.n);
+	if (r == 0)
+		r = list_send(&delivery);
 	pack_writer_free(&delivery.list);
 	return r;
 }
