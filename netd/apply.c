@@ -84,8 +84,11 @@ static int set_peer(const struct peer *old, const struct peer *new, void *arg)
 	struct wg_peer peer;
 	int r = merge_both(walk, old, new, &before, &after);
 
-	if (r <= 0 || !after.present)
-		return r < 0 ? r : 0;
+	if (r <= 0)
+		return r;
+	overlay->removals += before.present && (!after.present || memcmp(before.wg_key, after.wg_key, KEY_BYTES) != 0);
+	if (!after.present)
+		return 0;
 	if (!before.present || memcmp(before.wg_key, after.wg_key, KEY_BYTES) != 0)
 		return put_whole(overlay, &after);
 	peer = (struct wg_peer){
@@ -144,11 +147,12 @@ int overlay_change(struct overlay *overlay, const struct mesh *from, const struc
 		return overlay_reconcile(overlay, to, NULL);
 	r = wg_begin(overlay->wg, NULL);
 	walk.events.peer = set_peer;
+	overlay->removals = 0;
 	if (r == 0)
 		r = mesh_diff(&walk);
 	/* Removals last and together: each costs the kernel a grace period (drivers/net/wireguard/netlink.c, set_peer()). */
 	walk.events.peer = remove_peer;
-	if (r == 0 && from)
+	if (r == 0 && overlay->removals)
 		r = mesh_diff(&walk);
 	r = end_change(overlay, r);
 	return r < 0 ? r : overlay_plumb(overlay, from, to);

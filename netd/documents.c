@@ -22,6 +22,7 @@ struct offer {
 	uint64_t begun_us;
 	unsigned count;
 	struct head_entry entries[HEAD_ENTRIES_MAX]; /* all but the keyset */
+	struct mesh *mesh; /* its documents, verified; NULL until they are here */
 	unsigned want_count;
 	struct hash wants[WANT_MAX]; /* asked for and not here yet */
 };
@@ -151,6 +152,8 @@ static void ask_again(struct netd *netd)
 
 void documents_forget(struct netd *netd)
 {
+	if (netd->offer)
+		mesh_free(netd->offer->mesh);
 	free(netd->offer);
 	netd->offer = NULL;
 	netd->asked = false;
@@ -251,13 +254,14 @@ static int want_documents(struct netd *netd, struct offer *offer)
 /* The documents are here: verify them before a single node is asked for, then list what the tries lack. */
 static int want_nodes(struct netd *netd, struct offer *offer, struct refusal *refusal)
 {
-	_cleanup_(mesh_free) struct mesh *mesh = NULL;
 	struct mesh_walk walk = { .blobs = netd->blobs, .events.missing = want_node, .old = netd->mesh, .arg = offer };
-	int r = mesh_open(&netd->state, netd->blobs, offer->entries, offer->count, &mesh, refusal);
+	int r = 0;
 
+	if (!offer->mesh)
+		r = mesh_open(&netd->state, netd->blobs, netd->mesh, offer->entries, offer->count, &offer->mesh, refusal);
 	if (r < 0)
 		return r;
-	walk.new = mesh;
+	walk.new = offer->mesh;
 	r = mesh_diff(&walk);
 	if (r == -EXDEV)
 		return refuse(refusal, "misplaced", "a peer stands in a trie where it does not belong");
@@ -277,7 +281,7 @@ static int go_on(struct netd *netd)
 	if (r < 0 && r != -ENOBUFS)
 		return finish_refused(netd, &refusal);
 	if (offer->want_count == 0) {
-		enum outcome outcome = engine_apply(netd, offer->entries, offer->count, &refusal);
+		enum outcome outcome = engine_apply(netd, TAKE_PTR(offer->mesh), &refusal);
 
 		finish(netd, outcome, &refusal);
 		return 0;

@@ -151,7 +151,7 @@ static int load_last_known_good(struct netd *netd, const struct journal_end *end
 
 	if (end->count == 0 || !netd->state.deployed)
 		return 0;
-	r = mesh_open(&netd->state, netd->blobs, end->entries, end->count, &mesh, &refusal);
+	r = mesh_open(&netd->state, netd->blobs, NULL, end->entries, end->count, &mesh, &refusal);
 	if (r == 0)
 		r = mesh_check(&netd->state, netd->blobs, NULL, mesh, netd->owners, NULL, NULL, &refusal);
 	if (r < 0) {
@@ -277,10 +277,10 @@ static int stage_peer(const struct network_document *network, const struct peer 
 	return overlay_stage_peer(stage->overlay, stage->to, network, peer);
 }
 
-enum outcome engine_apply(struct netd *netd, const struct head_entry *entries, unsigned count, struct refusal *refusal)
+enum outcome engine_apply(struct netd *netd, struct mesh *offered, struct refusal *refusal)
 {
-	_cleanup_(mesh_free) struct mesh *new = NULL;
-	struct stage stage = { .overlay = &netd->overlay };
+	_cleanup_(mesh_free) struct mesh *new = offered;
+	struct stage stage = { .overlay = &netd->overlay, .to = new };
 	enum outcome outcome;
 	bool staged;
 	int r;
@@ -290,12 +290,9 @@ enum outcome engine_apply(struct netd *netd, const struct head_entry *entries, u
 			     engine_state_name(netd));
 		return OUTCOME_refused;
 	}
-	r = mesh_open(&netd->state, netd->blobs, entries, count, &new, refusal);
-	if (r == 0)
-		r = overlay_check_routes(&netd->overlay, netd->mesh, new, refusal);
+	r = overlay_check_routes(&netd->overlay, netd->mesh, new, refusal);
 	if (r < 0)
 		return OUTCOME_refused;
-	stage.to = new;
 	staged = !netd->mesh && overlay_stage_begin(&netd->overlay) == 0;
 	r = mesh_check(&netd->state, netd->blobs, netd->mesh, new, netd->owners, staged ? stage_peer : NULL, &stage, refusal);
 	if (r < 0) {

@@ -152,14 +152,22 @@ int journal_add(struct journal *journal, struct view bytes)
 	return journal->pending.error;
 }
 
+/*
+ * Write records at the end. With reserve, room for them and that much more is set aside first, and the disk is not waited for: the commit that follows waits for all.
+ * Until then the file system may lose or mix what was written; a record that is not whole ends the replay, and the last commit counts.
+ */
 static int append(struct journal *journal, const struct pack_writer *records, size_t reserve)
 {
+	bool wait = reserve == 0;
 	size_t at = 0;
 
 	if (records->error < 0)
 		return records->error;
-	if (reserve && fallocate(journal->fd, FALLOC_FL_KEEP_SIZE, journal->end, (off_t)(records->n + reserve)) < 0 && errno != EOPNOTSUPP)
-		return -errno;
+	if (reserve && fallocate(journal->fd, FALLOC_FL_KEEP_SIZE, journal->end, (off_t)(records->n + reserve)) < 0) {
+		if (errno != EOPNOTSUPP)
+			return -errno;
+		wait = true; /* nothing can be set aside here: find out now whether there is room */
+	}
 	while (at < records->n) {
 		ssize_t n = pwrite(journal->fd, records->bytes + at, records->n - at, journal->end + (off_t)at);
 
@@ -169,7 +177,7 @@ static int append(struct journal *journal, const struct pack_writer *records, si
 			return -errno;
 		at += (size_t)n;
 	}
-	if (fdatasync(journal->fd) < 0)
+	if (wait && fdatasync(journal->fd) < 0)
 		return -errno;
 	journal->end += (off_t)records->n;
 	return 0;
@@ -249,7 +257,7 @@ static int write_anew(struct journal *journal, const struct blobs *blobs, const 
 	r = blobs_each(blobs, add_blob, &records);
 	if (r == 0)
 		r = append_entries(&fresh, &records, RECORD_COMMIT, entries, count, 0);
-	if (r == 0 && (renameat(journal->folder, NEW_NAME, journal->folder, NAME) < 0 || fsync(journal->folder) < 0))
+	if (r == 0 && renameat(journal->folder, NEW_NAME, journal->folder, NAME) < 0)
 		r = -errno;
 	if (r < 0) {
 		close_fd(fresh.fd);
@@ -259,7 +267,8 @@ static int write_anew(struct journal *journal, const struct blobs *blobs, const 
 	close_fd(journal->fd);
 	journal->fd = fresh.fd;
 	journal->end = fresh.end;
-	return 0;
+	/* From the rename on, the new file is mesh.log, whatever becomes of this. */
+	return fsync(journal->folder) < 0 ? -errno : 0;
 }
 
 void journal_compact(struct journal *journal, const struct blobs *blobs, const struct head_entry *entries, unsigned count)
@@ -270,5 +279,5 @@ void journal_compact(struct journal *journal, const struct blobs *blobs, const s
 		return;
 	r = write_anew(journal, blobs, entries, count);
 	if (r < 0)
-		(void)log_errno(r, "mesh.log: cannot write it anew; the long one stays in use");
+		(void)log_errno(r, "mesh.log: cannot write it anew, or not for sure; the old one may stay in use");
 }

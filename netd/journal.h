@@ -31,9 +31,12 @@ DEFINE_CLEANUP(struct journal *, journal_close)
 
 /** Collect a blob for the next intent. @return 0; -ENOMEM */
 _must_check_ int journal_add(struct journal *journal, struct view bytes);
-/** Write what was collected and the intent, reserve room for its commit, and wait for the disk. On failure the file is as before. @return 0; -ENOSPC ... */
+/**
+ * Write what was collected and the intent, with room set aside for its commit. What there is to go back to is on the disk since the commit before, so the disk is not
+ * waited for. On failure the file is as before. @return 0; -ENOSPC ...
+ */
 _must_check_ int journal_intent(struct journal *journal, const struct head_entry *entries, unsigned count);
-/** The intent is in force. @return 0; negative errno: it does not count, the caller goes back */
+/** The intent is in force: waits for the disk. @return 0; negative errno: it does not count, the caller goes back */
 _must_check_ int journal_commit(struct journal *journal, const struct head_entry *entries, unsigned count);
 /** It is not. Collected blobs are forgotten. */
 void journal_abort(struct journal *journal);

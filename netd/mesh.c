@@ -27,25 +27,49 @@ void mesh_free(struct mesh *mesh)
 
 /* -- Opening ---------------------------------------------------------------------------------------------------------------------- */
 
-/* Verify the document that an entry names, and that it is what the entry says. */
-static int document_open(const struct state *state, const struct blobs *blobs, const struct head_entry *entry, struct envelope *envelope,
-			 struct refusal *refusal)
+struct opening {
+	const struct state *state;
+	const struct blobs *blobs;
+	const struct mesh *old;
+	struct mesh *mesh;
+	struct refusal *refusal;
+};
+
+/* The very bytes that are in force, and the keyset is still the one by which they were verified? */
+static bool verified_before(const struct opening *opening, const struct head_entry *entry)
 {
+	const struct mesh *old = opening->old;
+
+	if (!old || !hash_equal(&old->keyset, &opening->state->keyset_name))
+		return false;
+	for (unsigned i = 0; i < old->count; i++)
+		if (old->entries[i].type == entry->type && hash_equal(&old->entries[i].hash, &entry->hash))
+			return true;
+	return false;
+}
+
+/* Verify the document that an entry names, and that it is what the entry says. */
+static int document_open(const struct opening *opening, const struct head_entry *entry, struct envelope *envelope)
+{
+	const struct state *state = opening->state;
+	struct refusal *refusal = opening->refusal;
 	struct view bytes;
 
-	if (blobs_get(blobs, &entry->hash, &bytes) < 0)
+	if (blobs_get(opening->blobs, &entry->hash, &bytes) < 0)
 		return refuse(refusal, "missing-document", "a document that the head names could not be had; the old configuration stays");
 	if (envelope_open(bytes.p, bytes.n, envelope) < 0 || envelope->type != entry->type)
 		return refuse(refusal, "malformed", "a document that the head calls %s is not one", document_type_name(entry->type));
-	if (keyset_verify(&state->keyset, envelope, KEY_ONLINE) < 0)
+	if (!verified_before(opening, entry) && keyset_verify(&state->keyset, envelope, KEY_ONLINE) < 0)
 		return refuse(refusal, "forged", "a %s is not signed by an online key of keyset generation %" PRIu64,
 			      document_type_name(entry->type), state->keyset.header.generation);
 	return 0;
 }
 
-static int header_check(const struct state *state, const struct head_entry *entry, const struct document_header *header,
-			struct refusal *refusal)
+static int header_check(const struct opening *opening, const struct head_entry *entry, const struct document_header *header)
 {
+	const struct state *state = opening->state;
+	struct refusal *refusal = opening->refusal;
+
 	if (!id_equal(&header->deployment, &state->keyset.header.deployment))
 		return refuse(refusal, "deployment", "a %s is of another deployment", document_type_name(entry->type));
 	if (!id_equal(&header->id, &entry->id) || header->generation != entry->generation || header->epoch != entry->epoch)
@@ -57,8 +81,9 @@ static int header_check(const struct state *state, const struct head_entry *entr
 	return 0;
 }
 
-static int host_open(const struct state *state, const struct blobs *blobs, struct mesh *mesh, struct refusal *refusal)
+static int host_open(const struct opening *opening)
 {
+	struct mesh *mesh = opening->mesh;
 	const struct head_entry *entry = NULL;
 	struct envelope envelope;
 	int r;
@@ -66,18 +91,20 @@ static int host_open(const struct state *state, const struct blobs *blobs, struc
 	for (unsigned i = 0; i < mesh->count; i++)
 		if (mesh->entries[i].type == DOC_host)
 			entry = &mesh->entries[i];
-	if (!entry || !id_equal(&entry->id, &state->host))
-		return refuse(refusal, "other-host", "the head names no host document of this host");
-	r = document_open(state, blobs, entry, &envelope, refusal);
+	if (!entry || !id_equal(&entry->id, &opening->state->host))
+		return refuse(opening->refusal, "other-host", "the head names no host document of this host");
+	r = document_open(opening, entry, &envelope);
 	if (r < 0)
 		return r;
 	if (host_document_decode(envelope.payload, &mesh->host) < 0)
-		return refuse(refusal, "malformed", "the host document is malformed");
-	return header_check(state, entry, &mesh->host.header, refusal);
+		return refuse(opening->refusal, "malformed", "the host document is malformed");
+	return header_check(opening, entry, &mesh->host.header);
 }
 
-static int network_open(const struct state *state, const struct blobs *blobs, struct mesh *mesh, unsigned i, struct refusal *refusal)
+static int network_open(const struct opening *opening, unsigned i)
 {
+	struct refusal *refusal = opening->refusal;
+	struct mesh *mesh = opening->mesh;
 	const struct host_network *member = &mesh->host.networks[i];
 	struct network_document *network = &mesh->networks[i];
 	const struct head_entry *entry = NULL;
@@ -90,7 +117,7 @@ static int network_open(const struct state *state, const struct blobs *blobs, st
 			entry = &mesh->entries[j];
 	if (!entry)
 		return refuse(refusal, "mixed", "the host document names network %s, the head does not", id_format(&member->network, id));
-	r = document_open(state, blobs, entry, &envelope, refusal);
+	r = document_open(opening, entry, &envelope);
 	if (r < 0)
 		return r;
 	r = network_document_decode(envelope.payload, network);
@@ -98,7 +125,7 @@ static int network_open(const struct state *state, const struct blobs *blobs, st
 		return refuse(refusal, "too-many-peers", "network %s has more than %d peers", id_format(&member->network, id), PEERS_MAX);
 	if (r < 0)
 		return refuse(refusal, "malformed", "the manifest of network %s is malformed", id_format(&member->network, id));
-	r = header_check(state, entry, &network->header, refusal);
+	r = header_check(opening, entry, &network->header);
 	if (r < 0)
 		return r;
 	for (unsigned j = 0; j < member->address_count; j++)
@@ -111,10 +138,11 @@ static int network_open(const struct state *state, const struct blobs *blobs, st
 	return 0;
 }
 
-int mesh_open(const struct state *state, const struct blobs *blobs, const struct head_entry *entries, unsigned count, struct mesh **out,
-	      struct refusal *refusal)
+int mesh_open(const struct state *state, const struct blobs *blobs, const struct mesh *old, const struct head_entry *entries,
+	      unsigned count, struct mesh **out, struct refusal *refusal)
 {
 	_cleanup_(mesh_free) struct mesh *mesh = calloc(1, sizeof(*mesh));
+	const struct opening opening = { state, blobs, old, mesh, refusal };
 	unsigned networks = 0;
 	int r;
 
@@ -122,7 +150,8 @@ int mesh_open(const struct state *state, const struct blobs *blobs, const struct
 		return -ENOMEM;
 	memcpy(mesh->entries, entries, count * sizeof(entries[0]));
 	mesh->count = count;
-	r = host_open(state, blobs, mesh, refusal);
+	mesh->keyset = state->keyset_name;
+	r = host_open(&opening);
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; i < count; i++)
@@ -134,7 +163,7 @@ int mesh_open(const struct state *state, const struct blobs *blobs, const struct
 		return -ENOMEM;
 	mesh->network_count = networks;
 	for (unsigned i = 0; i < networks; i++) {
-		r = network_open(state, blobs, mesh, i, refusal);
+		r = network_open(&opening, i);
 		if (r < 0)
 			return r;
 	}

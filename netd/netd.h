@@ -66,10 +66,11 @@ void engine_attach(struct netd *netd);
 void engine_detach(struct netd *netd);
 
 /**
- * Check a set of documents whose blobs are all here, and put it in force: journal, apply, commit, or back to what was.
+ * Check a mesh whose nodes are all here, and put it in force: journal, apply, commit, or back to what was.
+ * @param offered consumed
  * @return what became of it; refusal says why if it is neither applied nor unchanged
  */
-enum outcome engine_apply(struct netd *netd, const struct head_entry *entries, unsigned count, struct refusal *refusal);
+enum outcome engine_apply(struct netd *netd, struct mesh *offered, struct refusal *refusal);
 /** Nothing in force any more, device emptied (leaving). @return 0; negative errno */
 _must_check_ int engine_clear(struct netd *netd);
 

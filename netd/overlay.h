@@ -16,6 +16,7 @@ struct overlay {
 	struct wg *wg;     /* NULL: there is no device (yet) */
 	int index;
 	unsigned families; /* bits 4 and 6: of the underlay */
+	unsigned removals; /* of the change under way: keys that may have to go */
 	/* What the work below goes by; borrowed. */
 	const struct state *state;
 	const struct blobs *blobs;

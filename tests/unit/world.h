@@ -175,7 +175,7 @@ static inline void world_republish(struct world *world)
 static inline int world_open(struct world *world, struct mesh **mesh)
 {
 	world->refusal.code[0] = '\0';
-	return mesh_open(&world->state, world->blobs, world->entries, world->count, mesh, &world->refusal);
+	return mesh_open(&world->state, world->blobs, NULL, world->entries, world->count, mesh, &world->refusal);
 }
 
 static inline int world_check(struct world *world, const struct mesh *old, const struct mesh *new)

@@ -1,0 +1,237 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Speed and memory, as ratios against named rivals measured in the same run.
+
+  bench.py            all areas
+  bench.py AREA...    some of them: ipc netd mesh
+
+Prints a table and writes build/bench/results.jsonl, one object a line; raw samples stay beside it in samples.jsonl. CPU time is user + system
+from /proc/PID/schedstat; memory is VmRSS of the release build 10 s after the work, VmHWM beside it. Exit status 1 if a limit does not hold.
+"""
+
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+TESTS = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+sys.path.insert(0, os.path.join(TESTS, "netns"))
+
+import rig as rigs  # noqa: E402
+import fleet as fleets  # noqa: E402
+import netd_rig  # noqa: E402
+
+FOLDER = os.path.join(rigs.ROOT, "build/bench")
+TOOLS = os.path.join(rigs.ROOT, "build/tests/tools")
+PREFIX = "lbb"
+SETTLE_SECONDS = 10
+MANY = 10000
+
+
+class Results:
+    """The table, and the same for programs."""
+
+    def __init__(self):
+        os.makedirs(FOLDER, exist_ok=True)
+        self.rows = []
+        self.machine = f"{os.cpu_count()} cores, Linux {platform.release()}"
+        self.samples = open(os.path.join(FOLDER, "samples.jsonl"), "w", encoding="utf-8")
+
+    def sample(self, name, **values):
+        """One raw measurement."""
+        self.samples.write(json.dumps({"name": name, **values}) + "\n")
+
+    def add(self, name, value, unit, limit, against=None, against_value=None):
+        """One line: limit is for the ratio if there is a rival, else for the value."""
+        ratio = value / against_value if against_value else None
+        row = {"name": name, "value": round(value, 3), "unit": unit, "against": against,
+               "against_value": round(against_value, 3) if against_value else None,
+               "ratio": round(ratio, 3) if ratio else None, "limit": limit,
+               "ok": (ratio if ratio is not None else value) <= limit, "on": self.machine}
+        self.rows.append(row)
+        rival = f"{row['against_value']:>10} {against}" if against else ""
+        print(f"{'ok  ' if row['ok'] else 'OVER'} {name:<28} {row['value']:>10} {unit:<5} "
+              f"{'ratio ' + str(row['ratio']) if ratio else '':<14} limit {limit:<6} {rival}", flush=True)
+
+    def close(self):
+        """Write what was measured. @return did all limits hold?"""
+        self.samples.close()
+        with open(os.path.join(FOLDER, "results.jsonl"), "w", encoding="utf-8") as out:
+            for row in self.rows:
+                out.write(json.dumps(row) + "\n")
+        return all(row["ok"] for row in self.rows)
+
+
+def cpu_ns(pid):
+    """CPU time of a process so far, all of its threads."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
+            total += int(file.read().split()[0])
+    return total
+
+
+def memory_mb(pid):
+    """(VmRSS, VmHWM) in MB."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        text = file.read()
+    return tuple(int(re.search(rf"{key}:\s+(\d+) kB", text).group(1)) / 1000 for key in ("VmRSS", "VmHWM"))
+
+
+def bench_ipc(results):
+    """A round trip between two processes pinned to one CPU."""
+    lines = subprocess.run([os.path.join(TOOLS, "ipcbench"), "21", "20000"], check=True, capture_output=True, text=True).stdout
+    rounds = [json.loads(line) for line in lines.splitlines()]
+    for one in rounds:
+        results.sample("ipc.roundtrip", **one)
+    results.add("ipc.roundtrip", statistics.median(one["libipc_ns"] for one in rounds) / 1000, "us", 1.5,
+                "bare SOCK_SEQPACKET ping-pong, one CPU", statistics.median(one["bare_ns"] for one in rounds) / 1000)
+
+
+def rival_setconf(rig, number, path):
+    """Seconds that `wg setconf` takes to give a fresh wireguard-go, whose interface is down, a configuration."""
+    host = rig.add_host(f"h{50 + number}", f"198.18.0.{120 + number}")
+    tunnel = host.popen("wireguard-go", "-f", "lbr0", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        rigs.wait_until("wireguard-go", lambda: host.enter("wg", "show", "lbr0", check=False).returncode == 0)
+        copy = os.path.join(host.folder, "etc/rival.conf")
+        with open(path, encoding="utf-8") as source, open(copy, "w", encoding="utf-8") as target:
+            target.write(source.read())
+        begun = time.monotonic()
+        host.enter("wg", "setconf", "lbr0", "/etc/loopback/rival.conf", timeout=60)
+        return time.monotonic() - begun
+    finally:
+        tunnel.terminate()
+        tunnel.wait(timeout=10)
+        host.stop()
+
+
+def cold(rig, number, peers, keepalive=25):
+    """
+    A new host that is offered its first configuration. Its peers' endpoints are a live host's discard port: with endpoints that nobody has, wireguard-go
+    waits for their neighbour entries to fail, and nothing else is measured.
+    @return (host, microseconds from OFFER to RESULT)
+    """
+    host = netd_rig.NetdHost(rig, f"h{number}", mesh=False)
+    host.forge(f"network mesh cidr={netd_rig.CIDR} mtu=1380 keepalive={keepalive}")
+    host.forge(f"self mesh address={netd_rig.OWN}")
+    host.forge(f"peers mesh count={peers} base={netd_rig.PEERS} endpoint=198.18.0.{20 + number}:9")
+    host.publish()
+    result = host.offer("timeout=60000")
+    assert result.get("outcome") == "applied", result
+    return host, result["us"]
+
+
+def first_apply(results, rig, name, keepalive, first):
+    """Three pairs, interleaved; the last host stays for what follows."""
+    pairs, host = [], None
+    for number in range(first, first + 3):
+        if host:
+            host.close()
+            host.host.stop()
+        host, ours_us = cold(rig, number, MANY, keepalive)
+        path = os.path.join(host.host.folder, "etc/wanted.conf")
+        # wg(8) wants a key, as ours has one: a private key is set before the peers, which is when wireguard-go does its work for them.
+        key = subprocess.run(["wg", "genkey"], check=True, capture_output=True, text=True).stdout.strip()
+        host.forge(f"setconf mesh path=/etc/loopback/wanted.conf private={key}")
+        pairs.append((ours_us / 1e6, rival_setconf(rig, number, path)))
+        results.sample(name, ours_s=pairs[-1][0], setconf_s=pairs[-1][1])
+    results.add(name, statistics.median(pair[0] for pair in pairs), "s", 1.15,
+                "wg setconf of the same to wireguard-go, interface down", statistics.median(pair[1] for pair in pairs))
+    return host
+
+
+def one_of_many(results, host):
+    """One peer of many changes, again and again; then nothing changes."""
+    samples = []
+    for number in range(21):
+        host.forge(f"peer mesh {4711 + number} address=100.64.{1 + (4711 + number) // 256}.{(4711 + number) % 256} "
+                   f"endpoint=198.18.0.77:{40000 + number}")
+        host.publish()
+        before = cpu_ns(host.pid())
+        result = host.offer()
+        assert result.get("outcome") == "applied", result
+        samples.append((cpu_ns(host.pid()) - before) / 1e6)
+        results.sample("mesh.one_of_10k", cpu_ms=samples[-1], wall_us=result["us"])
+    results.add("mesh.one_of_10k_cpu", statistics.median(samples), "ms", 1.0)
+    host.forge(f"peer mesh 4000 address=100.64.{1 + 4000 // 256}.{4000 % 256} endpoint=198.18.0.78:1")
+    host.publish()
+    _, lines = host.trace(host.offer)
+    results.add("mesh.one_of_10k_named", sum(line.count(r"\x70\x75\x62\x6c\x69\x63\x5f\x6b\x65\x79") for line in lines), "peers", 1)
+    _, lines = host.trace(host.offer)
+    sets = [line for line in lines if r"\x73\x65\x74\x3d\x31" in line or "AF_NETLINK" in line]
+    results.add("mesh.unchanged_sets", len(sets), "sets", 0)
+
+
+def bench_netd(results):
+    """netd with many peers, and with a few."""
+    rig = rigs.Rig(os.path.join(FOLDER, "netd"), PREFIX, os.path.join(rigs.ROOT, "build/bin"))
+    try:
+        host = first_apply(results, rig, "mesh.first_apply_10k", 25, 1)
+        host.close()
+        host.host.stop()
+        host = first_apply(results, rig, "mesh.first_apply_10k_quiet", 0, 11)
+        one_of_many(results, host)
+        time.sleep(SETTLE_SECONDS)
+        rss, hwm = memory_mb(host.pid())
+        results.sample("netd.rss_10k", rss_mb=rss, hwm_mb=hwm)
+        results.add("netd.rss_10k", rss, "MB", 12)
+        host.close()
+        host.host.stop()
+        few, _ = cold(rig, 21, 4)
+        time.sleep(SETTLE_SECONDS)
+        rss, hwm = memory_mb(few.pid())
+        results.sample("netd.rss_4", rss_mb=rss, hwm_mb=hwm)
+        results.add("netd.rss_4", rss, "MB", 4)
+        few.close()
+    finally:
+        rig.take_down()
+
+
+def bench_mesh(results):
+    """A control plane and four hosts, as in the demo: memory of fetchd, and how soon all have what changed."""
+    fleet = fleets.Fleet(os.path.join(FOLDER, "mesh"), PREFIX)
+    try:
+        fleet.make_certificates()
+        fleet.start_control_plane()
+        fleet.create_network()
+        for number in range(1, 5):
+            fleet.boot_host(f"h{number}")
+        for name in fleet.members():
+            fleet.enroll(name)
+        fleet.wait_converged()
+        samples = []
+        for round_ in range(11):
+            fleet.ctl("host", "endpoint", "h1", f"198.18.0.250:{51000 + round_}")
+            samples.append(fleet.wait_converged()["convergence_ms"])
+            results.sample("mesh.convergence_4", ms=samples[-1])
+        results.add("mesh.convergence_4", statistics.median(samples) / 1000, "s", 1.0)
+        time.sleep(SETTLE_SECONDS)
+        rss, hwm = memory_mb(fleet.host("h2").pid("fetchd"))
+        results.sample("fetchd.rss_tls", rss_mb=rss, hwm_mb=hwm)
+        results.add("fetchd.rss_tls", rss, "MB", 16)
+    finally:
+        fleet.take_down()
+
+
+AREAS = {"ipc": bench_ipc, "netd": bench_netd, "mesh": bench_mesh}
+
+
+def main():
+    wanted = sys.argv[1:] or list(AREAS)
+    for area in wanted:
+        if area not in AREAS:
+            sys.exit(f"bench: there is no area {area}; there are {', '.join(AREAS)}")
+    results = Results()
+    for area in wanted:
+        AREAS[area](results)
+    sys.exit(0 if results.close() else 1)
+
+
+if __name__ == "__main__":
+    main()
