@@ -102,7 +102,7 @@ int enroll_answer_open(const void *bytes, size_t n, struct id *host)
 {
 	_cleanup_reader_ struct pack_reader reader = { .ready = false };
 	struct pack_cursor cursor;
-	struct id id;
+	struct id id = { { 0 } };
 	int r = pack_open(&reader, bytes, n, &small_limits, &cursor);
 
 	if (r < 0)

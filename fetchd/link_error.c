@@ -36,6 +36,25 @@ int link_error_of(const struct transfer *transfer, CURLcode code)
 	}
 }
 
+/* libcurl says how long it tried ("after 3 ms"). The same trouble has the same words here, so that it is logged once. */
+static void drop_duration(char *text)
+{
+	char *after = strstr(text, " after ");
+	size_t digits = after ? strspn(after + 7, "0123456789") : 0;
+	char *rest;
+
+	if (digits == 0)
+		return;
+	rest = after + 7 + digits;
+	if (strncmp(rest, " ms", 3) == 0)
+		rest += 3;
+	else if (strncmp(rest, " milliseconds", 13) == 0)
+		rest += 13;
+	else
+		return;
+	memmove(after, rest, strlen(rest) + 1);
+}
+
 void link_describe_failure(const struct transfer *transfer, CURLcode code, int error, char *out, size_t room)
 {
 	const char *what = transfer->curl_text[0] ? transfer->curl_text : curl_easy_strerror(code);
@@ -44,6 +63,7 @@ void link_describe_failure(const struct transfer *transfer, CURLcode code, int e
 
 	(void)curl_easy_getinfo(transfer->easy, CURLINFO_SSL_VERIFYRESULT, &verify);
 	(void)log_clean(clean, sizeof(clean), what, strlen(what));
+	drop_duration(clean);
 	if (error == -EMSGSIZE)
 		(void)snprintf(out, room, "%.128s%s: the answer is longer than the %zu bytes allowed; it was dropped", transfer->url, transfer->path,
 			       transfer->answer_max);

@@ -8,9 +8,9 @@
 #include "fetchd/link_internal.h"
 #include "fetchd/sign_request.h"
 
-#define CONNECT_S 20            /* name, TCP and TLS together */
-#define TOTAL_S 400             /* for everything, whatever happens: the longest answer at that rate, and some */
-#define UPLOAD_BYTES 16384      /* curl's buffer; that for downloads is as small by default */
+#define CONNECT_S 20       /* name, TCP and TLS together */
+#define TOTAL_S 400        /* for everything, whatever happens: the longest answer at link.c's slowest rate, and some */
+#define UPLOAD_BYTES 16384 /* curl's buffer; that for downloads is as small by default */
 
 static int header_add(struct transfer *transfer, const char *line)
 {
