@@ -46,8 +46,8 @@ _must_check_ int overlay_change(struct overlay *overlay, const struct mesh *from
 
 /**
  * A first configuration, when nothing is in force, is handed to the device while it is still being checked, so that a userspace WireGuard works at
- * the same time as we do (10,000 peers take either of us half a second). The interface is down meanwhile: it has no socket, and nothing of what
- * is staged can be used. It comes up, with addresses and routes, at the end; if the check fails, overlay_reconcile(NULL) empties it.
+ * the same time as we do (10,000 peers take either of us half a second). The interface is down meanwhile and has no address: no packet of this host goes into
+ * it or comes out of it, and each peer that is staged has passed its own checks. It comes up, with addresses and routes, at the end; if the check fails, overlay_reconcile(NULL) empties it.
  *
  * overlay_stage_begin(): 0; -EISCONN the interface is up, so nothing can be staged; negative errno.
  * overlay_stage_peer(): one entry that has passed all checks.
