@@ -97,38 +97,47 @@ static void leaf_insert(struct node *leaf, struct entry *entry)
 	leaf->dirty = true;
 }
 
+/* The nodes of a branch that did not come to be; its entries are still in the leaf that it was to replace. */
+static void branch_discard(struct node *branch)
+{
+	for (unsigned i = 0; i < TRIE_FANOUT; i++)
+		free(branch->children[i]);
+	free(branch);
+}
+
 /*
- * Replace a leaf that holds one too many by a branch. When memory runs out, everything is as it was: the entries are moved only once all
- * nodes are there. All may fall into one child, which is then split in turn by the caller's next look.
+ * Replace a leaf that holds one too many by a branch. When memory runs out, everything is as it was: the leaf goes only once all nodes are
+ * there, also those of the next level, for all may fall into one child.
  */
 static int split(struct node **place_of_leaf, unsigned depth)
 {
 	struct node *leaf = *place_of_leaf;
 	struct node *branch = calloc(1, sizeof(*branch));
+	int r = 0;
 
 	if (!branch)
 		return -ENOMEM;
 	branch->dirty = true;
 	branch->count = leaf->count;
-	for (unsigned i = 0; i < leaf->count; i++) {
-		unsigned nibble = trie_nibble(&leaf->entries[i]->place, depth);
+	for (unsigned i = 0; r == 0 && i < leaf->count; i++) {
+		struct node **child = &branch->children[trie_nibble(&leaf->entries[i]->place, depth)];
 
-		if (!branch->children[nibble])
-			branch->children[nibble] = leaf_new();
-		if (!branch->children[nibble]) {
-			for (unsigned j = 0; j < TRIE_FANOUT; j++)
-				free(branch->children[j]);
-			free(branch);
-			return -ENOMEM;
-		}
+		if (!*child)
+			*child = leaf_new();
+		if (*child)
+			leaf_insert(*child, leaf->entries[i]);
+		else
+			r = -ENOMEM;
 	}
-	for (unsigned i = 0; i < leaf->count; i++)
-		leaf_insert(branch->children[trie_nibble(&leaf->entries[i]->place, depth)], leaf->entries[i]);
+	for (unsigned i = 0; r == 0 && i < TRIE_FANOUT; i++)
+		if (branch->children[i] && branch->children[i]->count > TRIE_LEAF_MAX)
+			r = split(&branch->children[i], depth + 1);
+	if (r < 0) {
+		branch_discard(branch);
+		return r;
+	}
 	free(leaf);
 	*place_of_leaf = branch;
-	for (unsigned i = 0; i < TRIE_FANOUT; i++)
-		if (branch->children[i] && branch->children[i]->count > TRIE_LEAF_MAX)
-			return split(&branch->children[i], depth + 1);
 	return 0;
 }
 
@@ -202,7 +211,7 @@ static int insert(struct trie *trie, struct entry *entry)
 	if (leaf->count <= TRIE_LEAF_MAX)
 		return 0;
 	r = split(link, depth);
-	if (r < 0 && *link == leaf) { /* nothing was moved: take it out again */
+	if (r < 0) { /* the leaf is as it was: take it out again */
 		unsigned i = leaf_position(leaf, &entry->place);
 
 		leaf->count--;
