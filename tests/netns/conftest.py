@@ -8,7 +8,8 @@
       fleet.ctl("host", "list")                               loopbackctl --json
       fleet.wait_converged()
 
-FLEET_HOSTS sets how many hosts the fleet has at first (default 3).
+FLEET_HOSTS sets how many hosts the fleet has at first (default 3). Two runs at once need two values of FLEET_PREFIX (default
+lbt), of which the names of the namespaces and of the folder in build/ are made.
 """
 
 import os
@@ -23,8 +24,8 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import fleet as fleets  # noqa: E402  (needs the path above)
 import rig as rigs  # noqa: E402
 
-FOLDER = os.path.join(rigs.ROOT, "build/netns")
-PREFIX = "lbt"
+PREFIX = os.environ.get("FLEET_PREFIX", "lbt")
+FOLDER = os.path.join(rigs.ROOT, "build/netns-" + PREFIX)
 _FLEET = pytest.StashKey()
 _FAILED = pytest.StashKey()
 

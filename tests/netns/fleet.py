@@ -182,17 +182,29 @@ class Reach:
         @param patience  seconds to go on asking. A new tunnel may need one repetition of its handshake, which WireGuard makes
                          after 5 s: two hosts that begin at the same moment refuse each other's first.
         """
-        self.begun = time.monotonic()
-        command = ("ping", "-n", "-q", "-c", "1", "-i", "0.1", "-w", f"{patience:.0f}")
-        self.running = {pair: fleet.host(pair[0]).popen(*command, pair[1], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                        for pair in pairs}
+        self.fleet, self.patience, self.begun = fleet, patience, time.monotonic()
+        self.running = {pair: self.ask(pair) for pair in pairs}
+
+    def ask(self, pair):
+        """One ping for the rest of the time, which ends at the first answer, or at once where there is no route yet."""
+        left = self.patience - (time.monotonic() - self.begun)
+        return self.fleet.host(pair[0]).popen("ping", "-n", "-q", "-c", "1", "-i", "0.1", "-w", str(max(1, round(left))), pair[1],
+                                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def result(self):
         """{(source, address): seconds to the first answer, or None}"""
         found = {}
         while len(found) < len(self.running):
-            for pair, process in self.running.items():
-                if pair not in found and process.poll() is not None:
-                    found[pair] = time.monotonic() - self.begun if process.returncode == 0 else None
             time.sleep(0.005)
+            took = time.monotonic() - self.begun
+            for pair, process in self.running.items():
+                if pair in found or process.poll() is None:
+                    continue
+                if process.returncode == 0:
+                    found[pair] = took
+                elif took >= self.patience:
+                    found[pair] = None
+                else:
+                    time.sleep(0.02)
+                    self.running[pair] = self.ask(pair)
         return found
