@@ -313,8 +313,11 @@ int overlay_reconcile(struct overlay *overlay, const struct mesh *mesh, unsigned
 	struct mesh_walk walk = {
 		.blobs = overlay->blobs, .events.peer = put_absent, .new = mesh, .arg = &comparison
 	};
-	int r = wg_dump(overlay->wg, compare_peer, &comparison);
+	int r;
 
+	/* Before anybody asked for a registration (a boot without control plane) nothing else has looked. */
+	overlay_learn_families(overlay);
+	r = wg_dump(overlay->wg, compare_peer, &comparison);
 	memcpy(comparison.device.private_key, overlay->state->wg_private, KEY_BYTES);
 	comparison.device.listen_port = overlay->listen_port;
 	if (r == 0)

@@ -73,6 +73,13 @@ unsigned overlay_underlay(struct overlay *overlay, struct endpoint *addresses, u
 	return found.count;
 }
 
+void overlay_learn_families(struct overlay *overlay)
+{
+	struct endpoint unused;
+
+	(void)overlay_underlay(overlay, &unused, 0);
+}
+
 struct route_check {
 	const struct overlay *overlay;
 	const struct prefix *range;

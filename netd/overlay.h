@@ -32,6 +32,9 @@ void overlay_detach(struct overlay *overlay);
 /** Underlay addresses of this host: global, usable, not on the overlay. Sets families. @return how many were written */
 unsigned overlay_underlay(struct overlay *overlay, struct endpoint *addresses, unsigned max);
 
+/** Set families alone: which of a peer's endpoints this host can use. */
+void overlay_learn_families(struct overlay *overlay);
+
 /** Would a network's range hide a route that the host has already? Ranges of old (may be NULL) are not asked about again. @return 0; -EBADMSG with refusal */
 _must_check_ int overlay_check_routes(struct overlay *overlay, const struct mesh *old, const struct mesh *new, struct refusal *refusal);
 
