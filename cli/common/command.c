@@ -33,7 +33,7 @@ const char *cli_value(const struct cli_args *args, const char *option)
 	return cli_next(args, option, &at);
 }
 
-/* -- Help. ------------------------------------------------------------------------------------------------------------------- */
+/* -- Help. ------------------------------------------------------------------------------------------------------- */
 
 static void print_options(const struct cli_option *options)
 {
@@ -53,8 +53,8 @@ static void print_command_line(const struct cli_command *command)
 {
 	char left[128];
 
-	(void)snprintf(left, sizeof(left), "%s%s%s %s", command->noun, command->verb ? " " : "", command->verb ? command->verb : "",
-		       command->arguments);
+	(void)snprintf(left, sizeof(left), "%s%s%s %s", command->noun, command->verb ? " " : "",
+		       command->verb ? command->verb : "", command->arguments);
 	(void)printf("  %-34s %s\n", left, command->summary);
 }
 
@@ -73,8 +73,9 @@ static int help_program(const struct cli_program *program, const char *noun)
 
 static int help_command(const struct cli_program *program, const struct cli_command *command)
 {
-	(void)printf("%s\n\nUsage: %s %s%s%s%s%s [OPTION]...\n", command->summary, program->name, command->noun, command->verb ? " " : "",
-		     command->verb ? command->verb : "", command->arguments[0] ? " " : "", command->arguments);
+	(void)printf("%s\n\nUsage: %s %s%s%s%s%s [OPTION]...\n", command->summary, program->name, command->noun,
+		     command->verb ? " " : "", command->verb ? command->verb : "", command->arguments[0] ? " " : "",
+		     command->arguments);
 	if (command->options && command->options->name) {
 		(void)printf("\nOptions:\n");
 		print_options(command->options);
@@ -84,7 +85,7 @@ static int help_command(const struct cli_program *program, const struct cli_comm
 	return CLI_OK;
 }
 
-/* -- Parsing. ---------------------------------------------------------------------------------------------------------------- */
+/* -- Parsing. ---------------------------------------------------------------------------------------------------- */
 
 struct parse {
 	const struct cli_program *program;
@@ -137,13 +138,15 @@ static int take_option(struct parse *parse, int argc, char **argv, int *at)
 		return cli_fail(parse->voice, CLI_USAGE, "usage", "option --%s is given twice", option->name);
 
 	if (equals && !option->value)
-		return cli_fail(parse->voice, CLI_USAGE, "usage", "option --%s takes no value, and '%s' was given", option->name, equals + 1);
+		return cli_fail(parse->voice, CLI_USAGE, "usage", "option --%s takes no value, and '%s' was given", option->name,
+				equals + 1);
 	if (equals)
 		value = equals + 1;
 	else if (option->value && *at + 1 < argc && (!option->lax || isdigit((unsigned char)argv[*at + 1][0])))
 		value = argv[++*at];
 	if (option->value && !option->lax && (!value || !value[0]))
-		return cli_fail(parse->voice, CLI_USAGE, "usage", "option --%s needs a value: --%s %s", option->name, option->name, option->value);
+		return cli_fail(parse->voice, CLI_USAGE, "usage", "option --%s needs a value: --%s %s", option->name,
+				option->name, option->value);
 
 	if (parse->args->given == CLI_OPTIONS_MAX)
 		return cli_fail(parse->voice, CLI_USAGE, "usage", "more than %d options on one command line", CLI_OPTIONS_MAX);
@@ -157,7 +160,8 @@ static int take_option(struct parse *parse, int argc, char **argv, int *at)
 }
 
 /* The command of this noun and verb; verb NULL finds a command that is a noun alone. *noun_known tells the two misses apart. */
-static const struct cli_command *find_command(const struct cli_program *program, const char *noun, const char *verb, bool *noun_known)
+static const struct cli_command *find_command(const struct cli_program *program, const char *noun, const char *verb,
+					      bool *noun_known)
 {
 	*noun_known = false;
 	for (unsigned i = 0; i < program->command_count; i++) {
@@ -192,7 +196,8 @@ static int take_word(struct parse *parse, const char *word)
 		parse->noun = word;
 		return -1;
 	}
-	return cli_fail(parse->voice, CLI_USAGE, "usage", "unknown command '%s'; see %s --help", word, asked(parse, who, sizeof(who)));
+	return cli_fail(parse->voice, CLI_USAGE, "usage", "unknown command '%s'; see %s --help", word,
+			asked(parse, who, sizeof(who)));
 }
 
 /* Does what was given fit the row? */
@@ -214,13 +219,13 @@ static int check_shape(const struct parse *parse)
 		at += n + strspn(at + n, " ");
 	}
 	if (args->count > most)
-		return cli_fail(parse->voice, CLI_USAGE, "usage", "'%s' is one argument too many; usage: %s %s", args->words[most],
-				asked(parse, who, sizeof(who)), args->command->arguments);
+		return cli_fail(parse->voice, CLI_USAGE, "usage", "'%s' is one argument too many; usage: %s %s",
+				args->words[most], asked(parse, who, sizeof(who)), args->command->arguments);
 
 	for (const struct cli_option *option = args->command->options; option && option->name; option++)
 		if (option->needed && !cli_has(args, option->name))
-			return cli_fail(parse->voice, CLI_USAGE, "usage", "option --%s %s is missing; see %s --help", option->name,
-					option->value, asked(parse, who, sizeof(who)));
+			return cli_fail(parse->voice, CLI_USAGE, "usage", "option --%s %s is missing; see %s --help",
+					option->name, option->value, asked(parse, who, sizeof(who)));
 	return -1;
 }
 

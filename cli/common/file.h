@@ -17,7 +17,8 @@
  */
 _must_check_ ssize_t file_read(const char *path, char *buffer, size_t room);
 
-/** As file_read() for one line of text: white space around it is cut off. @return its length; -EBADMSG there is more than one line, or none */
+/** As file_read() for one line of text: white space around it is cut off. @return its length; -EBADMSG there is more than one
+ * line, or none */
 _must_check_ ssize_t file_read_line(const char *path, char *buffer, size_t room);
 
 /** Is this a file that others than its owner may read or write? "-" and what is not a regular file are nobody's business. */

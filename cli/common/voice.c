@@ -75,6 +75,18 @@ const char *cli_clean(char *out, size_t size, const char *text, size_t n)
 	return out;
 }
 
+static const char *title_of(int exit_code)
+{
+	switch (exit_code) {
+	case CLI_USAGE:
+		return "Usage";
+	case CLI_UNREACHABLE:
+		return "Unreachable";
+	default:
+		return "Refused";
+	}
+}
+
 int cli_fail(const struct cli_voice *voice, int exit_code, const char *code, const char *format, ...)
 {
 	char detail[DETAIL_BYTES_MAX];
@@ -94,7 +106,7 @@ int cli_fail(const struct cli_voice *voice, int exit_code, const char *code, con
 
 		emit_object(&emit, NULL);
 		emit_text(&emit, "type", "about:blank");
-		emit_text(&emit, "title", exit_code == CLI_USAGE ? "Usage" : exit_code == CLI_UNREACHABLE ? "Unreachable" : "Refused");
+		emit_text(&emit, "title", title_of(exit_code));
 		emit_text(&emit, "code", code);
 		emit_text(&emit, "detail", detail);
 		emit_end(&emit);

@@ -29,13 +29,16 @@ int daemon_dial(struct cli *cli, const struct daemon_socket *socket, int *fd)
 	int r = daemon_dial_quietly(cli, socket);
 
 	if (r == -EACCES || r == -EPERM)
-		return cli_fail(&cli->voice, CLI_REFUSED, "permission", "only root may ask %s for this; try again with sudo", socket->daemon);
+		return cli_fail(&cli->voice, CLI_REFUSED, "permission", "only root may ask %s for this; try again with sudo",
+				socket->daemon);
 	if (r == -ENOENT || r == -ECONNREFUSED)
-		return cli_fail(&cli->voice, CLI_UNREACHABLE, "not-running", "%s does not run: nobody listens at %s/%s. See: systemctl status "
-				"loopback-%s", socket->daemon, cli->run, socket->path, socket->daemon);
+		return cli_fail(&cli->voice, CLI_UNREACHABLE, "not-running",
+				"%s does not run: nobody listens at %s/%s. See: systemctl status "
+				"loopback-%s",
+				socket->daemon, cli->run, socket->path, socket->daemon);
 	if (r < 0)
-		return cli_fail(&cli->voice, CLI_UNREACHABLE, "not-running", "cannot connect to %s at %s/%s: %s", socket->daemon, cli->run,
-				socket->path, strerror(-r));
+		return cli_fail(&cli->voice, CLI_UNREACHABLE, "not-running", "cannot connect to %s at %s/%s: %s", socket->daemon,
+				cli->run, socket->path, strerror(-r));
 	*fd = r;
 	return CLI_OK;
 }
@@ -43,13 +46,17 @@ int daemon_dial(struct cli *cli, const struct daemon_socket *socket, int *fd)
 int daemon_no_answer(struct cli *cli, const struct daemon_socket *socket, int error)
 {
 	if (error == -ETIMEDOUT)
-		return cli_fail(&cli->voice, CLI_UNREACHABLE, "no-answer", "%s does not answer; see: systemctl status loopback-%s", socket->daemon,
-				socket->daemon);
+		return cli_fail(&cli->voice, CLI_UNREACHABLE, "no-answer",
+				"%s does not answer; see: systemctl status loopback-%s", socket->daemon, socket->daemon);
 	if (error == -EPROTO)
-		return cli_fail(&cli->voice, CLI_UNREACHABLE, "protocol", "%s answered with something else than was asked; are loopback and the "
-				"daemons of one version?", socket->daemon);
-	return cli_fail(&cli->voice, CLI_UNREACHABLE, "no-answer", "%s closed the connection without an answer (%s); see: journalctl -u "
-			"loopback-%s", socket->daemon, strerror(-error), socket->daemon);
+		return cli_fail(&cli->voice, CLI_UNREACHABLE, "protocol",
+				"%s answered with something else than was asked; are loopback and the "
+				"daemons of one version?",
+				socket->daemon);
+	return cli_fail(&cli->voice, CLI_UNREACHABLE, "no-answer",
+			"%s closed the connection without an answer (%s); see: journalctl -u "
+			"loopback-%s",
+			socket->daemon, strerror(-error), socket->daemon);
 }
 
 /* The table lets a daemon send several kinds of answers on one socket; only one of them answers this. */
@@ -80,8 +87,8 @@ int daemon_call(struct cli *cli, const struct daemon_socket *socket, int fd, enu
 	return r < 0 ? daemon_no_answer(cli, socket, r) : CLI_OK;
 }
 
-int daemon_receive_quietly(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number expected, int timeout_ms,
-			   struct message *answer)
+int daemon_receive_quietly(struct cli *cli, const struct daemon_socket *socket, int fd, enum message_number expected,
+			   int timeout_ms, struct message *answer)
 {
 	int r = channel_receive(fd, socket->self, socket->peer, timeout_ms, cli->frame, answer);
 

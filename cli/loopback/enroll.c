@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Enrol and leave. The token's parts go different ways: the root to netd, which pins it; id and secret to fetchd, which never learns the root
- * from here. So nothing between this host and its operator's file can name another root.
+ * Enrol and leave. The token's parts go different ways: the root to netd, which pins it; id and secret to fetchd, which never
+ * learns the root from here. So nothing between this host and its operator's file can name another root.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -19,7 +19,7 @@
 #define TOKEN_BYTES_MAX 512
 #define CA_BYTES_MAX 50000
 #define NETD_TIMEOUT_MS 20000    /* unpinning takes an interface down */
-#define FETCHD_FIRST_MS 45000     /* its first word: on leaving, that of the control plane */
+#define FETCHD_FIRST_MS 45000    /* its first word: on leaving, that of the control plane */
 #define FETCHD_TIMEOUT_MS 120000 /* between two words of fetchd, which tries again on its own */
 
 struct enrolment {
@@ -37,7 +37,7 @@ static void enrolment_wipe(struct enrolment *enrolment)
 	sodium_memzero(enrolment, sizeof(*enrolment));
 }
 
-/* -- What is asked for. ------------------------------------------------------------------------------------------------------- */
+/* -- What is asked for. ------------------------------------------------------------------------------------------ */
 
 static bool is_token_half(const char *text)
 {
@@ -57,22 +57,26 @@ static int parse_token(struct cli *cli, const char *path, struct enrolment *enro
 	char *root;
 
 	if (n == -EBADMSG || n == -EMSGSIZE)
-		return cli_fail(&cli->voice, CLI_REFUSED, "token", "%s: expected one line, ID.SECRET.ROOT, as 'loopbackctl token create' prints it",
-				path);
+		return cli_fail(&cli->voice, CLI_REFUSED, "token",
+				"%s: expected one line, ID.SECRET.ROOT, as 'loopbackctl token create' prints it", path);
 	if (n < 0)
 		return cli_fail(&cli->voice, CLI_REFUSED, "token", "cannot read the token from %s: %s", path, strerror((int)-n));
 	root = strrchr(enrolment->half, '.');
 	if (root && is_token_half(enrolment->half))
-		return cli_fail(&cli->voice, CLI_REFUSED, "token", "%s: this token has no third part, the root key, so this host could not tell its "
-				"control plane from another. Make it with 'loopbackctl token create', which adds the root from the operator's own file",
+		return cli_fail(&cli->voice, CLI_REFUSED, "token",
+				"%s: this token has no third part, the root key, so this host could not tell its "
+				"control plane from another. Make it with 'loopbackctl token create', which adds the root from "
+				"the operator's own file",
 				path);
 	if (!root || hex_parse(root + 1, enrolment->root, KEY_BYTES) < 0)
-		return cli_fail(&cli->voice, CLI_REFUSED, "token", "%s: expected ID.SECRET.ROOT with a ROOT of 64 hexadecimal digits; was it copied "
-				"whole?", path);
+		return cli_fail(&cli->voice, CLI_REFUSED, "token",
+				"%s: expected ID.SECRET.ROOT with a ROOT of 64 hexadecimal digits; was it copied "
+				"whole?",
+				path);
 	*root = '\0';
 	if (!is_token_half(enrolment->half))
-		return cli_fail(&cli->voice, CLI_REFUSED, "token", "%s: expected ID.SECRET.ROOT, three parts with two dots; was it copied whole?",
-				path);
+		return cli_fail(&cli->voice, CLI_REFUSED, "token",
+				"%s: expected ID.SECRET.ROOT, three parts with two dots; was it copied whole?", path);
 	return CLI_OK;
 }
 
@@ -107,7 +111,8 @@ static int choose_name(struct cli *cli, const char *given, struct enrolment *enr
 	}
 	n = strspn(given, "abcdefghijklmnopqrstuvwxyz0123456789-");
 	if (n == 0 || given[n] || n > NAME_BYTES_MAX || given[0] == '-' || given[n - 1] == '-')
-		return cli_fail(&cli->voice, CLI_USAGE, "usage", "--name %s: expected 1 to %d of a-z, 0-9 and '-', with no '-' at either end", given,
+		return cli_fail(&cli->voice, CLI_USAGE, "usage",
+				"--name %s: expected 1 to %d of a-z, 0-9 and '-', with no '-' at either end", given,
 				NAME_BYTES_MAX);
 	memcpy(enrolment->name, given, n + 1);
 	return CLI_OK;
@@ -121,8 +126,10 @@ static int read_ca(struct cli *cli, const char *path, struct enrolment *enrolmen
 		return CLI_OK;
 	n = file_read(path, enrolment->ca, sizeof(enrolment->ca));
 	if (n == -EMSGSIZE)
-		return cli_fail(&cli->voice, CLI_REFUSED, "ca", "--ca %s: longer than %d bytes; give the one CA that signed the control plane's "
-				"certificate", path, CA_BYTES_MAX);
+		return cli_fail(&cli->voice, CLI_REFUSED, "ca",
+				"--ca %s: longer than %d bytes; give the one CA that signed the control plane's "
+				"certificate",
+				path, CA_BYTES_MAX);
 	if (n < 0)
 		return cli_fail(&cli->voice, CLI_REFUSED, "ca", "--ca %s: %s", path, strerror((int)-n));
 	if (strlen(enrolment->ca) != (size_t)n || !strstr(enrolment->ca, "-----BEGIN CERTIFICATE-----"))
@@ -145,7 +152,7 @@ static int prepare(struct cli *cli, const struct cli_args *args, struct enrolmen
 	return r ? r : parse_token(cli, cli_value(args, "token-file"), enrolment);
 }
 
-/* -- netd: the root. ---------------------------------------------------------------------------------------------------------- */
+/* -- netd: the root. --------------------------------------------------------------------------------------------- */
 
 /* Ask netd for something that it answers with admin_done. */
 static int ask_netd(struct cli *cli, enum message_number number, const void *body, const char *what, struct message *answer)
@@ -185,12 +192,13 @@ static int unpin(struct cli *cli, bool forget_keys)
 	return ask_netd(cli, MSG_unpin, &body, "leave", &answer);
 }
 
-/* -- fetchd: the control plane. ----------------------------------------------------------------------------------------------- */
+/* -- fetchd: the control plane. ---------------------------------------------------------------------------------- */
 
 /**
  * Send to fetchd and pass its progress on until it is done.
  * @param text receives its last words
- * @return CLI_OK done and well; CLI_REFUSED done and not, text says why; a negative errno if it falls silent. Nothing was reported.
+ * @return CLI_OK done and well; CLI_REFUSED done and not, text says why; a negative errno if it falls silent. Nothing was
+ * reported.
  */
 static int ask_fetchd(struct cli *cli, int fd, enum message_number number, const void *body, char text[static 1025])
 {
@@ -219,8 +227,8 @@ static int enrol_at_fetchd(struct cli *cli, int fd, const struct enrolment *enro
 	return ask_fetchd(cli, fd, MSG_enroll, &body, text);
 }
 
-/* It did not work. A root that this command pinned goes again, so that a mistaken token leaves this host as it was. Not so if the control
- * plane took this host in and only the first configuration failed: that goes on by itself. */
+/* It did not work. A root that this command pinned goes again, so that a mistaken token leaves this host as it was. Not so if the
+ * control plane took this host in and only the first configuration failed: that goes on by itself. */
 static int enrolment_failed(struct cli *cli, const struct enrolment *enrolment, const char *text)
 {
 	struct link_report link = { .asked = false };
@@ -232,8 +240,8 @@ static int enrolment_failed(struct cli *cli, const struct enrolment *enrolment, 
 	unpinned = enrolment->pinned_here && unpin(cli, false) == CLI_OK;
 	ends = text[0] && strchr(".?!", text[strlen(text) - 1]);
 	return cli_fail(&cli->voice, CLI_REFUSED, "enroll", "this host is not enrolled: %s%s %s", text, ends ? "" : ".",
-			unpinned ? "The root key that came with the token is forgotten again, so another token can be tried" :
-				   "The root key stays pinned, as it was before; 'loopback leave' forgets it");
+			unpinned ? "The root key that came with the token is forgotten again, so another token can be tried"
+				 : "The root key stays pinned, as it was before; 'loopback leave' forgets it");
 }
 
 static int tell_enrolled(struct cli *cli, const struct enrolment *enrolment)
@@ -275,7 +283,7 @@ int loopback_enroll(struct cli *cli, const struct cli_args *args)
 	return r ? enrolment_failed(cli, &enrolment, text) : tell_enrolled(cli, &enrolment);
 }
 
-/* -- Leaving. ----------------------------------------------------------------------------------------------------------------- */
+/* -- Leaving. ---------------------------------------------------------------------------------------------------- */
 
 /* Tell the control plane, through fetchd. With force this host leaves whatever comes of it. */
 static int leave_at_fetchd(struct cli *cli, bool force)
@@ -293,7 +301,8 @@ static int leave_at_fetchd(struct cli *cli, bool force)
 	if (r >= 0)
 		r = ask_fetchd(cli, fd, MSG_leave, &body, text);
 	if (r < 0 && force) {
-		cli_note(&cli->voice, "fetchd does not answer, so the control plane is not told: an operator should retire this host there.");
+		cli_note(&cli->voice, "fetchd does not answer, so the control plane is not told: an operator should retire this "
+				      "host there.");
 		return CLI_OK;
 	}
 	if (r < 0)
@@ -321,7 +330,8 @@ int loopback_leave(struct cli *cli, const struct cli_args *args)
 		emit_bool(&emit, "keys_forgotten", forget_keys);
 		emit_end(&emit);
 	} else {
-		(void)printf("This host has left: overlay addresses, routes and peers are gone, documents and root key are forgotten%s.\n",
+		(void)printf("This host has left: overlay addresses, routes and peers are gone, documents and root key are "
+			     "forgotten%s.\n",
 			     forget_keys ? ", and so are its keys" : "; its keys stay, and with them its identity");
 	}
 	return CLI_OK;

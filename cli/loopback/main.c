@@ -43,7 +43,8 @@ static const struct cli_program program = {
 	.name = "loopback",
 	.summary = "Show and enrol this host of a loopback network.",
 	.version = LOOPBACK_VERSION,
-	.epilogue = "Exit: 0 done, 1 refused or failed (status: not running), 2 usage, 3 a daemon does not answer. See loopback(8).",
+	.epilogue = "Exit: 0 done, 1 refused or failed (status: not running), 2 usage, 3 a daemon does not answer.\n"
+		    "See loopback(8).",
 	.commands = commands,
 	.command_count = ARRAY_SIZE(commands),
 	.options = everywhere,
@@ -58,7 +59,8 @@ int main(int argc, char **argv)
 	if (r >= 0)
 		return r;
 	if (sodium_init() < 0)
-		return cli_fail(&cli.voice, CLI_REFUSED, "sodium", "libsodium does not start: is there a source of random numbers?");
+		return cli_fail(&cli.voice, CLI_REFUSED, "sodium",
+				"libsodium does not start: is there a source of random numbers?");
 	log_open("loopback");
 	if (cli.voice.json)
 		log_level_set(LOG_ERROR); /* stderr is read by a program */

@@ -2,10 +2,12 @@
 /*
  * What netd shows of the mesh: the document that travels over its `view` socket, decoded. It holds no secret.
  *
- * msgpack [version 1, interface, backend, state, stale, seconds since a fresh head (2^32-1: never), host id or empty, WireGuard public key
- * or empty, listen port, [network ...], [outcome, code, reason, seconds ago], drift mended, [peer ...]]
+ * msgpack [version 1, interface, backend, state, stale, seconds since a fresh head (2^32-1: never), host id or empty,
+ * WireGuard public key or empty, listen port, [network ...], [outcome, code, reason, seconds ago], drift mended, [peer ...]]
+ *
  *   network: [id, name, epoch, generation, mtu, keepalive, [own address ...], [CIDR ...], hosts in it, this one too]
- *   peer:    [host id or empty, WireGuard key, [allowed ...], endpoint or nil, handshake in Unix seconds, received, sent, keepalive]
+ *   peer:    [host id or empty, WireGuard key, [allowed ...], endpoint or nil, handshake in Unix seconds, received, sent,
+ *             keepalive]
  */
 #pragma once
 

@@ -23,7 +23,7 @@ struct peer_tally {
 	uint64_t rx_bytes, tx_bytes;
 };
 
-/* WireGuard rejects a session after 180 s (REJECT_AFTER_TIME): a handshake within it is a tunnel that works or is idle by choice. */
+/* WireGuard rejects a session after 180 s (REJECT_AFTER_TIME): a handshake within it is a tunnel that works or idles. */
 #define HANDSHAKE_FRESH_S 180
 
 /**

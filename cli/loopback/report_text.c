@@ -25,10 +25,11 @@ void peer_tally_add(struct peer_tally *tally, const struct mesh_peer *peer, uint
 
 int report_broken(struct cli *cli)
 {
-	return cli_fail(&cli->voice, CLI_UNREACHABLE, "protocol", "netd's view breaks off among its peers; are loopback and netd of one version?");
+	return cli_fail(&cli->voice, CLI_UNREACHABLE, "protocol",
+			"netd's view breaks off among its peers; are loopback and netd of one version?");
 }
 
-/* -- Words. ------------------------------------------------------------------------------------------------------------------- */
+/* -- Words. ------------------------------------------------------------------------------------------------------ */
 
 static const char *ago(uint64_t seconds, char out[static WORDS])
 {
@@ -84,7 +85,8 @@ static const char *state_words(const char *state)
 		{ "running", "running" },
 		{ "waiting-tunnel", "waiting for the userspace tunnel (wg-launch); see: systemctl status loopback-wg" },
 		{ "unpinned", "not enrolled; see: loopback enroll --help" },
-		{ "unenrolled", "a root key is pinned, and no documents have come yet; if nobody enrols just now: loopback enroll again, or loopback leave" },
+		{ "unenrolled", "a root key is pinned, and no documents have come yet; if nobody enrols just now: loopback "
+				"enroll again, or loopback leave" },
 		{ "broken", "broken: the last change failed and going back failed too; netd keeps trying" },
 	};
 
@@ -102,7 +104,7 @@ static void line(const char *name, const char *text)
 	(void)printf("%-14s %s\n", name, cli_clean(clean, sizeof(clean), text, strlen(text)));
 }
 
-/* -- Parts. ------------------------------------------------------------------------------------------------------------------- */
+/* -- Parts. ------------------------------------------------------------------------------------------------------ */
 
 static void tell_device(const struct mesh_view *view)
 {
@@ -112,7 +114,8 @@ static void tell_device(const struct mesh_view *view)
 	if (view->has_host)
 		line("Host id", id_format(&view->host, id));
 	if (view->interface[0]) {
-		(void)snprintf(text, sizeof(text), "%s, %s backend, UDP port %" PRIu64, view->interface, view->backend, view->listen_port);
+		(void)snprintf(text, sizeof(text), "%s, %s backend, UDP port %" PRIu64, view->interface, view->backend,
+			       view->listen_port);
 		line("Interface", text);
 	}
 	if (view->has_key)
@@ -141,11 +144,13 @@ static void tell_result(const struct mesh_view *view)
 		const char *name = outcome_name((enum outcome)view->outcome);
 
 		(void)snprintf(text, sizeof(text), "%s, %s%s%s%s%s%s", name ? name : "unknown", ago(view->outcome_age, age),
-			       view->reason[0] ? ": " : "", view->reason, view->code[0] ? " (" : "", view->code, view->code[0] ? ")" : "");
+			       view->reason[0] ? ": " : "", view->reason, view->code[0] ? " (" : "", view->code,
+			       view->code[0] ? ")" : "");
 		line("Last result", text);
 	}
 	if (view->mended > 0) {
-		(void)snprintf(text, sizeof(text), "mended %" PRIu64 " times since netd started: somebody else changes the device", view->mended);
+		(void)snprintf(text, sizeof(text),
+			       "mended %" PRIu64 " times since netd started: somebody else changes the device", view->mended);
 		line("Drift", text);
 	}
 }
@@ -165,13 +170,14 @@ static void tell_link(const struct link_report *link)
 		return;
 	(void)snprintf(text, sizeof(text), "%s, %s%s%s", link->url, link->online ? "online" : "offline",
 		       link->last_answer ? ", last answer " : "",
-		       link->last_answer ? ago(now_s > link->last_answer / 1000 ? now_s - link->last_answer / 1000 : 0, age) : "");
+		       link->last_answer ? ago(now_s > link->last_answer / 1000 ? now_s - link->last_answer / 1000 : 0, age)
+					 : "");
 	line("Control plane", text);
 	if (link->last_error[0] && !link->online)
 		line("Last error", link->last_error);
 	if (link->skew_ahead > 5 || link->skew_behind > 5) {
-		(void)snprintf(text, sizeof(text), "this host's is %" PRIu64 " s %s", link->skew_ahead ? link->skew_ahead : link->skew_behind,
-			       link->skew_ahead ? "ahead" : "behind");
+		(void)snprintf(text, sizeof(text), "this host's is %" PRIu64 " s %s",
+			       link->skew_ahead ? link->skew_ahead : link->skew_behind, link->skew_ahead ? "ahead" : "behind");
 		line("Clock", text);
 	}
 }
@@ -227,8 +233,9 @@ static int tell_peers(struct cli *cli, struct mesh_view *view, bool listed)
 	}
 	if (r < 0)
 		return report_broken(cli);
-	(void)printf("\n%" PRIu64 " peer%s: %" PRIu64 " with a handshake in the last %d s, %" PRIu64 " with an older one, %" PRIu64 " with none yet\n",
-		     tally.all, tally.all == 1 ? "" : "s", tally.fresh, HANDSHAKE_FRESH_S, tally.old, tally.never);
+	(void)printf("\n%" PRIu64 " peer%s: ", tally.all, tally.all == 1 ? "" : "s");
+	(void)printf("%" PRIu64 " with a handshake in the last %d s, ", tally.fresh, HANDSHAKE_FRESH_S);
+	(void)printf("%" PRIu64 " with an older one, %" PRIu64 " with none yet\n", tally.old, tally.never);
 	if (!listed || tally.all == 0)
 		return CLI_OK;
 	(void)fputc('\n', stdout);

@@ -26,8 +26,10 @@ static int take_view(struct cli *cli, const struct message *answer, struct mesh_
 		return cli_fail(&cli->voice, CLI_UNREACHABLE, "protocol", "cannot read netd's view: %s", strerror(-r));
 	r = mesh_view_decode(view, bytes, n);
 	if (r < 0)
-		return cli_fail(&cli->voice, CLI_UNREACHABLE, "protocol", "netd's view is not one that this loopback reads (%s); are loopback and "
-				"netd of one version?", strerror(-r));
+		return cli_fail(&cli->voice, CLI_UNREACHABLE, "protocol",
+				"netd's view is not one that this loopback reads (%s); are loopback and "
+				"netd of one version?",
+				strerror(-r));
 	return CLI_OK;
 }
 
@@ -108,7 +110,8 @@ int loopback_status(struct cli *cli, const struct cli_args *args)
 	if (r)
 		return r;
 	fetchd_link(cli, &link);
-	r = cli->voice.json ? report_json(cli, &view, &link, counted, list_peers) : report_text(cli, &view, &link, counted, list_peers);
+	r = cli->voice.json ? report_json(cli, &view, &link, counted, list_peers)
+			    : report_text(cli, &view, &link, counted, list_peers);
 	if (r)
 		return r;
 	return strcmp(view.state, "running") == 0 ? CLI_OK : CLI_REFUSED;

@@ -38,7 +38,7 @@ void api_free(struct api *api)
 	curl_global_cleanup();
 }
 
-/* -- Paths. ------------------------------------------------------------------------------------------------------------------- */
+/* -- Paths. ------------------------------------------------------------------------------------------------------ */
 
 static bool append(char out[static API_PATH_MAX], const char *text, bool encode)
 {
@@ -55,7 +55,7 @@ static bool append(char out[static API_PATH_MAX], const char *text, bool encode)
 	return true;
 }
 
-/* Names are DNS labels and ids hexadecimal digits, so nothing else is worth asking for; a '/' would even ask for something else. */
+/* Names are DNS labels and ids hexadecimal digits: nothing else is worth asking for, and a '/' would ask for something else. */
 static bool is_word(const char *text)
 {
 	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-ABCDEFGHIJKLMNOPQRSTUVWXYZ");
@@ -73,8 +73,8 @@ int api_path(struct cli *cli, char out[static API_PATH_MAX], ...)
 	va_start(args, out);
 	while (!r && (segment = va_arg(args, const char *))) {
 		if (!is_word(segment))
-			r = cli_fail(&cli->voice, CLI_USAGE, "usage", "'%s' is neither a name (1 to %d of a-z, 0-9 and '-') nor an id", segment,
-				     NAME_BYTES_MAX);
+			r = cli_fail(&cli->voice, CLI_USAGE, "usage",
+				     "'%s' is neither a name (1 to %d of a-z, 0-9 and '-') nor an id", segment, NAME_BYTES_MAX);
 		else if (!append(out, "/", false) || !append(out, segment, false))
 			r = cli_fail(&cli->voice, CLI_USAGE, "usage", "that path is too long");
 	}
@@ -92,7 +92,7 @@ int api_query(struct cli *cli, char path[static API_PATH_MAX], const char *key, 
 	return cli_fail(&cli->voice, CLI_USAGE, "usage", "the value of --%s is too long", key);
 }
 
-/* -- The connection. ---------------------------------------------------------------------------------------------------------- */
+/* -- The connection. --------------------------------------------------------------------------------------------- */
 
 static size_t take_bytes(char *bytes, size_t size, size_t count, void *arg)
 {
@@ -119,11 +119,13 @@ static int read_credential(const struct cli_voice *voice, const struct context *
 	ssize_t n;
 
 	if (file_is_open_to_others(context->credential_file))
-		return cli_fail(voice, CLI_REFUSED, "file-mode", "%s can be read by others than its owner, so it is not used; chmod 600 it",
+		return cli_fail(voice, CLI_REFUSED, "file-mode",
+				"%s can be read by others than its owner, so it is not used; chmod 600 it",
 				context->credential_file);
 	n = file_read_line(context->credential_file, credential, sizeof(credential));
 	if (n == -EBADMSG || n == -EMSGSIZE)
-		return cli_fail(voice, CLI_REFUSED, "credential", "%s is not a credential: expected one line, ID.SECRET", context->credential_file);
+		return cli_fail(voice, CLI_REFUSED, "credential", "%s is not a credential: expected one line, ID.SECRET",
+				context->credential_file);
 	if (n < 0)
 		return cli_fail(voice, CLI_REFUSED, "credential", "cannot read the credential %s: %s", context->credential_file,
 				strerror((int)-n));
@@ -176,12 +178,12 @@ static int api_open(struct cli *cli)
 	(void)snprintf(api->url, sizeof(api->url), "%s", context.url);
 	api->curl = curl_easy_init();
 	if (!api->curl || configure(api, context.ca) < 0)
-		return cli_fail(&cli->voice, CLI_REFUSED, "curl", "libcurl refuses its settings; a CA file that it cannot use? %s",
-				context.ca ? context.ca : "");
+		return cli_fail(&cli->voice, CLI_REFUSED, "curl",
+				"libcurl refuses its settings; a CA file that it cannot use? %s", context.ca ? context.ca : "");
 	return read_credential(&cli->voice, &context, api);
 }
 
-/* -- One call. ---------------------------------------------------------------------------------------------------------------- */
+/* -- One call. --------------------------------------------------------------------------------------------------- */
 
 static bool add_header(struct curl_slist **headers, const char *line)
 {
@@ -233,10 +235,12 @@ static CURLcode perform(struct api *api, const char *method, const char *url, co
 	return c == CURLE_OK ? curl_easy_perform(api->curl) : c;
 }
 
-/* Did the connection break where one more try does no harm? A POST is known again by its Idempotency-Key; a second DELETE would find nothing. */
+/* Did the connection break where one more try does no harm? A POST is known again by its Idempotency-Key; a second DELETE would
+ * find nothing. */
 static bool answer_lost(CURLcode c, const char *method)
 {
-	return strcmp(method, "DELETE") != 0 && (c == CURLE_GOT_NOTHING || c == CURLE_RECV_ERROR || c == CURLE_SEND_ERROR || c == CURLE_PARTIAL_FILE);
+	return strcmp(method, "DELETE") != 0 &&
+	       (c == CURLE_GOT_NOTHING || c == CURLE_RECV_ERROR || c == CURLE_SEND_ERROR || c == CURLE_PARTIAL_FILE);
 }
 
 static int unreachable(struct cli *cli, CURLcode c, const struct answer *answer)
@@ -245,10 +249,13 @@ static int unreachable(struct cli *cli, CURLcode c, const struct answer *answer)
 	const char *why = api->error[0] ? api->error : curl_easy_strerror(c);
 
 	if (answer->too_long)
-		return cli_fail(&cli->voice, CLI_REFUSED, "answer", "%s sent more than %u MiB; gave up", api->url, ANSWER_BYTES_MAX >> 20);
+		return cli_fail(&cli->voice, CLI_REFUSED, "answer", "%s sent more than %u MiB; gave up", api->url,
+				ANSWER_BYTES_MAX >> 20);
 	if (c == CURLE_PEER_FAILED_VERIFICATION)
-		return cli_fail(&cli->voice, CLI_UNREACHABLE, "certificate", "%s shows a certificate that is not believed: %s. If it is of a "
-				"private CA: loopbackctl context set NAME --ca FILE", api->url, why);
+		return cli_fail(&cli->voice, CLI_UNREACHABLE, "certificate",
+				"%s shows a certificate that is not believed: %s. If it is of a "
+				"private CA: loopbackctl context set NAME --ca FILE",
+				api->url, why);
 	return cli_fail(&cli->voice, CLI_UNREACHABLE, "unreachable", "cannot reach the control plane at %s: %s", api->url, why);
 }
 
@@ -259,8 +266,9 @@ static int refused(struct cli *cli, long status, const char *method, const char 
 	const char *title = json_string_value(json_object_get(problem, "title"));
 
 	if (!detail && !title)
-		return cli_fail(&cli->voice, CLI_REFUSED, "http", "%s answered HTTP %ld to %s %s without saying why; is this a control plane?",
-				cli->api->url, status, method, path);
+		return cli_fail(&cli->voice, CLI_REFUSED, "http",
+				"%s answered HTTP %ld to %s %s without saying why; is this a control plane?", cli->api->url,
+				status, method, path);
 	if (cli->voice.json && !cli->voice.mute) {
 		(void)fflush(stdout);
 		(void)json_dumpf(problem, stderr, JSON_INDENT(2));
@@ -279,8 +287,9 @@ static int judge(struct cli *cli, const char *method, const char *path, const st
 	if (status < 200 || status > 299)
 		return refused(cli, status, method, path, value);
 	if (raw->n > 0 && !value)
-		return cli_fail(&cli->voice, CLI_REFUSED, "answer", "%s answered %s %s with something that is not JSON; is this a control plane?",
-				cli->api->url, method, path);
+		return cli_fail(&cli->voice, CLI_REFUSED, "answer",
+				"%s answered %s %s with something that is not JSON; is this a control plane?", cli->api->url,
+				method, path);
 	if (answer)
 		*answer = TAKE_PTR(value);
 	return CLI_OK;
@@ -336,7 +345,8 @@ int api_list(struct cli *cli, const char *path, json_t **items)
 		if (r)
 			return r;
 		if (!json_is_array(json_object_get(page, "items")))
-			return cli_fail(&cli->voice, CLI_REFUSED, "answer", "%s: expected {\"items\": [...]}, found something else", path);
+			return cli_fail(&cli->voice, CLI_REFUSED, "answer",
+					"%s: expected {\"items\": [...]}, found something else", path);
 		if (json_array_extend(all, json_object_get(page, "items")) < 0)
 			return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
 		next = json_string_value(json_object_get(page, "next"));

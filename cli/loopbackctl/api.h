@@ -15,7 +15,8 @@
  */
 _must_check_ int api_path(struct cli *cli, char out[static API_PATH_MAX], ...) __attribute__((sentinel));
 
-/** Append "?key=value" or "&key=value", percent-encoded (RFC 3986, 2.1); value NULL appends nothing. @return CLI_OK; CLI_USAGE (reported) if it gets too long */
+/** Append "?key=value" or "&key=value", percent-encoded (RFC 3986, 2.1); value NULL appends nothing. @return CLI_OK; CLI_USAGE
+ * (reported) if it gets too long */
 _must_check_ int api_query(struct cli *cli, char path[static API_PATH_MAX], const char *key, const char *value);
 
 /**

@@ -157,7 +157,8 @@ const struct cli_program loopbackctl_program = {
 	.name = "loopbackctl",
 	.summary = "Operate a loopback control plane.",
 	.version = LOOPBACK_VERSION,
-	.epilogue = "Objects are named by name or id. Exit: 0 done, 1 refused or failed, 2 usage, 3 control plane not reached. See loopbackctl(1).",
+	.epilogue = "Objects are named by name or id.\n"
+		    "Exit: 0 done, 1 refused or failed, 2 usage, 3 control plane not reached. See loopbackctl(1).",
 	.commands = commands,
 	.command_count = ARRAY_SIZE(commands),
 	.options = everywhere,

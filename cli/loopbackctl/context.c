@@ -11,7 +11,7 @@
 
 #define CONFIG_BYTES_MAX (1024 * 1024)
 
-/* -- The file. --------------------------------------------------------------------------------------------------------------- */
+/* -- The file. --------------------------------------------------------------------------------------------------- */
 
 static int config_path(const struct cli_voice *voice, char out[static PATH_MAX])
 {
@@ -27,7 +27,8 @@ static int config_path(const struct cli_voice *voice, char out[static PATH_MAX])
 	else if (home && home[0])
 		n = snprintf(out, PATH_MAX, "%s/.config/loopback/loopbackctl.json", home);
 	else
-		return cli_fail(voice, CLI_REFUSED, "config", "neither LOOPBACKCTL_CONFIG nor HOME is set: nowhere to keep contexts");
+		return cli_fail(voice, CLI_REFUSED, "config",
+				"neither LOOPBACKCTL_CONFIG nor HOME is set: nowhere to keep contexts");
 	if (n < 0 || n >= PATH_MAX)
 		return cli_fail(voice, CLI_REFUSED, "config", "the path of the configuration is too long");
 	return CLI_OK;
@@ -39,7 +40,8 @@ static int config_parse(const struct cli_voice *voice, const char *path, const c
 	_cleanup_json_ json_t *loaded = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
 
 	if (!loaded)
-		return cli_fail(voice, CLI_REFUSED, "config", "%s, line %d: %s; mend it or move it away", path, error.line, error.text);
+		return cli_fail(voice, CLI_REFUSED, "config", "%s, line %d: %s; mend it or move it away", path, error.line,
+				error.text);
 	if (!json_is_object(json_object_get(loaded, "contexts")))
 		return cli_fail(voice, CLI_REFUSED, "config", "%s has no \"contexts\" object; mend it or move it away", path);
 	*config = TAKE_PTR(loaded);
@@ -104,7 +106,7 @@ static const char *current_name(const struct cli *cli)
 	return cli->context_name ? cli->context_name : json_string_value(json_object_get(cli->config, "current"));
 }
 
-/* -- For other commands. ------------------------------------------------------------------------------------------------------ */
+/* -- For other commands. ----------------------------------------------------------------------------------------- */
 
 int context_get(struct cli *cli, struct context *context)
 {
@@ -116,11 +118,13 @@ int context_get(struct cli *cli, struct context *context)
 		return r;
 	name = current_name(cli);
 	if (!name)
-		return cli_fail(&cli->voice, CLI_REFUSED, "no-context", "no context is set: which control plane? "
+		return cli_fail(&cli->voice, CLI_REFUSED, "no-context",
+				"no context is set: which control plane? "
 				"loopbackctl context set NAME --url URL --credential-file FILE --root-pub FILE");
 	entry = json_object_get(contexts_of(cli), name);
 	if (!entry)
-		return cli_fail(&cli->voice, CLI_REFUSED, "no-context", "there is no context '%s'; see loopbackctl context list", name);
+		return cli_fail(&cli->voice, CLI_REFUSED, "no-context", "there is no context '%s'; see loopbackctl context list",
+				name);
 
 	*context = (struct context){ .name = name };
 	context->url = json_string_value(json_object_get(entry, "url"));
@@ -128,11 +132,15 @@ int context_get(struct cli *cli, struct context *context)
 	context->credential_file = json_string_value(json_object_get(entry, "credential_file"));
 	root = json_string_value(json_object_get(entry, "root_public"));
 	if (!context->url || !context->credential_file)
-		return cli_fail(&cli->voice, CLI_REFUSED, "config", "context '%s' lacks url or credential_file; "
-				"loopbackctl context set %s --url URL --credential-file FILE", name, name);
+		return cli_fail(&cli->voice, CLI_REFUSED, "config",
+				"context '%s' lacks url or credential_file; "
+				"loopbackctl context set %s --url URL --credential-file FILE",
+				name, name);
 	if (root && hex_parse(root, context->root, KEY_BYTES) < 0)
-		return cli_fail(&cli->voice, CLI_REFUSED, "config", "context '%s': root_public is not 64 hexadecimal digits; "
-				"loopbackctl context set %s --root-pub FILE", name, name);
+		return cli_fail(&cli->voice, CLI_REFUSED, "config",
+				"context '%s': root_public is not 64 hexadecimal digits; "
+				"loopbackctl context set %s --root-pub FILE",
+				name, name);
 	context->has_root = root != NULL;
 	return CLI_OK;
 }
@@ -157,12 +165,14 @@ int root_public_read(const struct cli_voice *voice, const char *path, uint8_t ro
 	if (n < 0 && n != -EBADMSG && n != -EMSGSIZE)
 		return cli_fail(voice, CLI_REFUSED, "root-pub", "cannot read %s: %s", path, strerror((int)-n));
 	if (n < 0 || hex_parse(text, root, KEY_BYTES) < 0)
-		return cli_fail(voice, CLI_REFUSED, "root-pub", "%s is not a root's public key: expected 64 hexadecimal digits, as in the "
-				"root.pub of 'loopbackctl root create'", path);
+		return cli_fail(voice, CLI_REFUSED, "root-pub",
+				"%s is not a root's public key: expected 64 hexadecimal digits, as in the "
+				"root.pub of 'loopbackctl root create'",
+				path);
 	return CLI_OK;
 }
 
-/* -- Commands. ---------------------------------------------------------------------------------------------------------------- */
+/* -- Commands. --------------------------------------------------------------------------------------------------- */
 
 /* A credential in clear over a network would be anybody's; a local control plane (or a proxy beside it) needs no TLS. */
 static int check_url(const struct cli_voice *voice, const char *url)
@@ -179,7 +189,8 @@ static int check_url(const struct cli_voice *voice, const char *url)
 		if (strncmp(url + 7, local[i], n) == 0 && (url[7 + n] == ':' || url[7 + n] == '/' || !url[7 + n]))
 			return CLI_OK;
 	}
-	return cli_fail(voice, CLI_USAGE, "usage", "--url %s would carry the credential in clear over a network: use https://", url);
+	return cli_fail(voice, CLI_USAGE, "usage", "--url %s would carry the credential in clear over a network: use https://",
+			url);
 }
 
 /* Paths are kept absolute: a context works from every folder. */
@@ -271,17 +282,23 @@ int context_set(struct cli *cli, const struct cli_args *args)
 	if (r)
 		return r;
 	if (!json_object_get(entry, "root_public"))
-		cli_note(&cli->voice, "Context '%s' has no root key yet, which 'token create' needs: "
-			 "loopbackctl context set %s --root-pub FILE", name, name);
+		cli_note(&cli->voice,
+			 "Context '%s' has no root key yet, which 'token create' needs: "
+			 "loopbackctl context set %s --root-pub FILE",
+			 name, name);
 	return context_show(cli, args);
 }
 
 int context_list(struct cli *cli, const struct cli_args *args)
 {
 	static const struct column columns[] = {
-		{ "CURRENT", "current", AS_YES }, { "NAME", "name", AS_TEXT }, { "URL", "url", AS_TEXT }, { "ROOT", "root_public", AS_TEXT },
+		{ "CURRENT", "current", AS_YES },
+		{ "NAME", "name", AS_TEXT },
+		{ "URL", "url", AS_TEXT },
+		{ "ROOT", "root_public", AS_TEXT },
 	};
-	static const struct listing listing = { columns, ARRAY_SIZE(columns), NULL, "No contexts. loopbackctl context set --help" };
+	static const struct listing listing = { columns, ARRAY_SIZE(columns), NULL,
+						"No contexts. loopbackctl context set --help" };
 	_cleanup_json_ json_t *items = json_array();
 	const char *name, *current;
 	json_t *entry;
@@ -305,9 +322,12 @@ int context_list(struct cli *cli, const struct cli_args *args)
 static int show_entry(struct cli *cli, const char *name)
 {
 	static const struct column columns[] = {
-		{ "Name", "name", AS_TEXT },	 { "Current", "current", AS_YES },
-		{ "URL", "url", AS_TEXT },	 { "CA", "ca", AS_TEXT },
-		{ "Credential file", "credential_file", AS_TEXT }, { "Root public key", "root_public", AS_TEXT },
+		{ "Name", "name", AS_TEXT },
+		{ "Current", "current", AS_YES },
+		{ "URL", "url", AS_TEXT },
+		{ "CA", "ca", AS_TEXT },
+		{ "Credential file", "credential_file", AS_TEXT },
+		{ "Root public key", "root_public", AS_TEXT },
 	};
 	static const struct listing listing = { .columns = columns, .count = ARRAY_SIZE(columns) };
 	const char *current = json_string_value(json_object_get(cli->config, "current"));
@@ -330,7 +350,8 @@ static int named_context(struct cli *cli, const struct cli_args *args, const cha
 	if (!*name)
 		return cli_fail(&cli->voice, CLI_REFUSED, "no-context", "no context is set; see loopbackctl context set --help");
 	if (!json_object_get(contexts_of(cli), *name))
-		return cli_fail(&cli->voice, CLI_REFUSED, "no-context", "there is no context '%s'; see loopbackctl context list", *name);
+		return cli_fail(&cli->voice, CLI_REFUSED, "no-context", "there is no context '%s'; see loopbackctl context list",
+				*name);
 	return CLI_OK;
 }
 

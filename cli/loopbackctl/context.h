@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which control plane, as whom: named contexts in one file of the operator's, $LOOPBACKCTL_CONFIG or ~/.config/loopback/loopbackctl.json.
+ * Which control plane, as whom: named contexts in one file of the operator's, $LOOPBACKCTL_CONFIG or
+ * ~/.config/loopback/loopbackctl.json.
  *
  * The file names where the credential lies and holds the root's public key; it contains no secret. It is 0600 all the same.
  *
@@ -22,5 +23,6 @@ _must_check_ int context_get(struct cli *cli, struct context *context);
 /** The root of the context that this run works in, without complaint. @return whether there is one */
 bool context_root(struct cli *cli, uint8_t root[static KEY_BYTES]);
 
-/** Read a root's public key: 64 hexadecimal digits in a file. Reports failures itself. @return CLI_OK, or what the program ends with */
+/** Read a root's public key: 64 hexadecimal digits in a file. Reports failures itself. @return CLI_OK, or what the program ends
+ * with */
 _must_check_ int root_public_read(const struct cli_voice *voice, const char *path, uint8_t root[static KEY_BYTES]);

@@ -9,7 +9,7 @@
 
 #define KEYSET_BASE64_MAX (4 * ((ENVELOPE_BYTES_MAX + 2) / 3) + 1)
 
-/* Take the envelope out of an answer and check it by the operator's own root: the control plane is not asked to vouch for itself. */
+/* Take the envelope out of an answer and check it by the operator's own root: nobody vouches for itself. */
 static int take_envelope(struct cli *cli, const json_t *answer, const uint8_t *root, struct keyset_file *file)
 {
 	const char *base64 = json_string_value(json_object_get(answer, "envelope"));

@@ -21,7 +21,8 @@ int keyset_file_read(const struct cli_voice *voice, const char *path, struct key
 	ssize_t n = file_read(path, (char *)file->bytes, sizeof(file->bytes));
 
 	if (n == -EMSGSIZE)
-		return cli_fail(voice, CLI_REFUSED, "keyset", "%s is longer than %d bytes: not a keyset", path, ENVELOPE_BYTES_MAX);
+		return cli_fail(voice, CLI_REFUSED, "keyset", "%s is longer than %d bytes: not a keyset", path,
+				ENVELOPE_BYTES_MAX);
 	if (n < 0)
 		return cli_fail(voice, CLI_REFUSED, "keyset", "cannot read %s: %s", path, strerror((int)-n));
 	file->n = (size_t)n;
@@ -60,8 +61,8 @@ int keyset_file_open(const struct cli_voice *voice, const char *what, const uint
 		return cli_fail(voice, CLI_REFUSED, "keyset", "%s is not a keyset of loopback", what);
 	r = keyset_open(file->bytes, file->n, root ? root : named, &file->keyset);
 	if (r == -EKEYREJECTED)
-		return cli_fail(voice, CLI_REFUSED, "wrong-root", "%s is not signed by %s %s", what, root ? "the root" : "the root that it names,",
-				hex_format(root ? root : named, KEY_BYTES, hex));
+		return cli_fail(voice, CLI_REFUSED, "wrong-root", "%s is not signed by %s %s", what,
+				root ? "the root" : "the root that it names,", hex_format(root ? root : named, KEY_BYTES, hex));
 	if (r < 0)
 		return cli_fail(voice, CLI_REFUSED, "keyset", "%s is malformed: %s", what, strerror(-r));
 	file->verified = root != NULL;
@@ -99,24 +100,28 @@ static json_t *keyset_to_json(const struct keyset_file *file)
 	if (envelope_open(file->bytes, file->n, &envelope) < 0)
 		return NULL;
 	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:I, s:b, s:o}", "name", keyset->name, "deployment",
-			 id_format(&keyset->header.deployment, deployment), "epoch", (json_int_t)keyset->header.epoch, "generation",
-			 (json_int_t)keyset->header.generation, "issued", (json_int_t)keyset->header.issued * 1000, "root",
-			 hex_format(keyset->root, KEY_BYTES, root), "hash", hex_format(name.b, HASH_BYTES, hash), "signatures",
-			 (json_int_t)envelope.signature_count, "verified", (int)file->verified, "keys", keys);
+			 id_format(&keyset->header.deployment, deployment), "epoch", (json_int_t)keyset->header.epoch,
+			 "generation", (json_int_t)keyset->header.generation, "issued", (json_int_t)keyset->header.issued * 1000,
+			 "root", hex_format(keyset->root, KEY_BYTES, root), "hash", hex_format(name.b, HASH_BYTES, hash),
+			 "signatures", (json_int_t)envelope.signature_count, "verified", (int)file->verified, "keys", keys);
 }
 
 int keyset_file_print(struct cli *cli, const struct keyset_file *file)
 {
 	static const struct column columns[] = {
-		{ "Deployment", "name", AS_TEXT },     { "Deployment id", "deployment", AS_TEXT }, { "Epoch", "epoch", AS_NUMBER },
-		{ "Generation", "generation", AS_NUMBER }, { "Issued", "issued", AS_TIME },	   { "Root", "root", AS_TEXT },
+		{ "Deployment", "name", AS_TEXT },         { "Deployment id", "deployment", AS_TEXT },
+		{ "Epoch", "epoch", AS_NUMBER },           { "Generation", "generation", AS_NUMBER },
+		{ "Issued", "issued", AS_TIME },           { "Root", "root", AS_TEXT },
 		{ "Signatures", "signatures", AS_NUMBER }, { "Verified by root", "verified", AS_YES },
 	};
 	static const struct column key_columns[] = {
-		{ "KEY", "key", AS_TEXT }, { "MAY SIGN AS", "usage", AS_LIST }, { "NOT AFTER", "not_after", AS_TEXT },
+		{ "KEY", "key", AS_TEXT },
+		{ "MAY SIGN AS", "usage", AS_LIST },
+		{ "NOT AFTER", "not_after", AS_TEXT },
 	};
 	static const struct listing listing = { .columns = columns, .count = ARRAY_SIZE(columns) };
-	static const struct listing key_listing = { key_columns, ARRAY_SIZE(key_columns), NULL, "No keys: nothing can be signed." };
+	static const struct listing key_listing = { key_columns, ARRAY_SIZE(key_columns), NULL,
+						    "No keys: nothing can be signed." };
 	_cleanup_json_ json_t *value = keyset_to_json(file);
 	int r;
 
@@ -128,6 +133,7 @@ int keyset_file_print(struct cli *cli, const struct keyset_file *file)
 	(void)fputc('\n', stdout);
 	r = print_list(cli, json_object_get(value, "keys"), &key_listing);
 	if (!file->verified)
-		cli_note(&cli->voice, "NOT VERIFIED: signed by the root that it names itself, and nobody said that this is yours. Give --root-pub FILE.");
+		cli_note(&cli->voice, "NOT VERIFIED: signed by the root that it names itself, and nobody said that this is "
+				      "yours. Give --root-pub FILE.");
 	return r;
 }

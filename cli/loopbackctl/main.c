@@ -12,7 +12,8 @@ int main(int argc, char **argv)
 	if (r >= 0)
 		return r;
 	if (sodium_init() < 0)
-		return cli_fail(&cli.voice, CLI_REFUSED, "sodium", "libsodium does not start: is there a source of random numbers?");
+		return cli_fail(&cli.voice, CLI_REFUSED, "sodium",
+				"libsodium does not start: is there a source of random numbers?");
 	cli.context_name = cli_value(&args, "context");
 	r = args.command->run(&cli, &args);
 	if (r == CLI_OK && (fflush(stdout) == EOF || ferror(stdout)))

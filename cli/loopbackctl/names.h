@@ -13,8 +13,8 @@ struct naming {
 };
 
 /**
- * Replace ids by names in an object or an array of objects. An id whose name cannot be learnt, because this credential may not read that
- * list or because the object is gone, stays as it is: nothing is reported.
+ * Replace ids by names in an object or an array of objects. An id whose name cannot be learnt, because this credential may not
+ * read that list or because the object is gone, stays as it is: nothing is reported.
  */
 void names_put(struct cli *cli, json_t *objects, const struct naming *namings);
 

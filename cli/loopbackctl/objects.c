@@ -45,14 +45,17 @@ static int put_number(struct cli *cli, json_t *body, const char *key, const char
 	return r;
 }
 
-/* -- Organizations and workspaces. ------------------------------------------------------------------------------------------- */
+/* -- Organizations and workspaces. ------------------------------------------------------------------------------- */
 
 static const struct column organization_columns[] = { { "NAME", "name", AS_TEXT }, { "ID", "id", AS_TEXT } };
 static const struct listing organizations = { organization_columns, ARRAY_SIZE(organization_columns), NULL, "No organizations." };
 
-static const struct column workspace_columns[] = { { "NAME", "name", AS_TEXT }, { "ORGANIZATION", "organization", AS_TEXT }, { "ID", "id", AS_TEXT } };
+static const struct column workspace_columns[] = { { "NAME", "name", AS_TEXT },
+						   { "ORGANIZATION", "organization", AS_TEXT },
+						   { "ID", "id", AS_TEXT } };
 static const struct naming workspace_namings[] = { { "organization", "/v1/organizations" }, { NULL, NULL } };
-static const struct listing workspaces = { workspace_columns, ARRAY_SIZE(workspace_columns), workspace_namings, "No workspaces." };
+static const struct listing workspaces = { workspace_columns, ARRAY_SIZE(workspace_columns), workspace_namings,
+					   "No workspaces." };
 
 int organization_list(struct cli *cli, const struct cli_args *args)
 {
@@ -84,7 +87,7 @@ int workspace_create(struct cli *cli, const struct cli_args *args)
 	return r ? r : call_and_show(cli, "POST", "/v1/workspaces", body, &workspaces);
 }
 
-/* -- Networks. --------------------------------------------------------------------------------------------------------------- */
+/* -- Networks. --------------------------------------------------------------------------------------------------- */
 
 static const struct column network_columns[] = {
 	{ "NAME", "name", AS_TEXT },
@@ -97,7 +100,9 @@ static const struct column network_columns[] = {
 	{ "WORKSPACE", "workspace", AS_TEXT },
 	{ "ID", "id", AS_TEXT },
 };
-static const struct naming network_namings[] = { { "organization", "/v1/organizations" }, { "workspace", "/v1/workspaces" }, { NULL, NULL } };
+static const struct naming network_namings[] = { { "organization", "/v1/organizations" },
+						 { "workspace", "/v1/workspaces" },
+						 { NULL, NULL } };
 static const struct listing networks = { network_columns, ARRAY_SIZE(network_columns), network_namings, "No networks." };
 
 int network_list(struct cli *cli, const struct cli_args *args)
@@ -119,13 +124,16 @@ static int network_body(struct cli *cli, const struct cli_args *args, json_t *bo
 		struct prefix prefix;
 
 		if (prefix_parse(cidr, &prefix) < 0)
-			return cli_fail(&cli->voice, CLI_USAGE, "usage", "--cidr %s: expected a range such as 100.64.0.0/16 or fd00:1::/64, with no bits "
-					"set beyond its length", cidr);
+			return cli_fail(&cli->voice, CLI_USAGE, "usage",
+					"--cidr %s: expected a range such as 100.64.0.0/16 or fd00:1::/64, with no bits "
+					"set beyond its length",
+					cidr);
 		if (json_array_append_new(cidrs, json_string(cidr)) < 0)
 			return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
 	}
 	if (cli_has(args, "workspace") == cli_has(args, "organization"))
-		return cli_fail(&cli->voice, CLI_USAGE, "usage", "whose network is it? Give either --workspace or --organization");
+		return cli_fail(&cli->voice, CLI_USAGE, "usage",
+				"whose network is it? Give either --workspace or --organization");
 	r = put_text(cli, body, "name", args->words[0]);
 	if (!r)
 		r = put_text(cli, body, "workspace", cli_value(args, "workspace"));
@@ -164,12 +172,17 @@ int network_delete(struct cli *cli, const struct cli_args *args)
 	return r;
 }
 
-/* -- Hosts. ------------------------------------------------------------------------------------------------------------------ */
+/* -- Hosts. ------------------------------------------------------------------------------------------------------ */
 
 static const struct column host_columns[] = {
-	{ "NAME", "name", AS_TEXT },		{ "STATE", "state", AS_TEXT },	       { "ADDRESSES", "networks", AS_ADDRESSES },
-	{ "NETWORKS", "networks", AS_NAMES },	{ "WORKSPACE", "workspace", AS_TEXT }, { "LAST POLL", "last_poll", AS_AGO },
-	{ "LAST RESULT", "receipt.outcome", AS_TEXT }, { "ID", "id", AS_TEXT },
+	{ "NAME", "name", AS_TEXT },
+	{ "STATE", "state", AS_TEXT },
+	{ "ADDRESSES", "networks", AS_ADDRESSES },
+	{ "NETWORKS", "networks", AS_NAMES },
+	{ "WORKSPACE", "workspace", AS_TEXT },
+	{ "LAST POLL", "last_poll", AS_AGO },
+	{ "LAST RESULT", "receipt.outcome", AS_TEXT },
+	{ "ID", "id", AS_TEXT },
 };
 
 static const struct column host_details[] = {
@@ -267,13 +280,14 @@ int host_endpoint(struct cli *cli, const struct cli_args *args)
 	if (cli_has(args, "clear") == (text != NULL))
 		return cli_fail(&cli->voice, CLI_USAGE, "usage", "give either ADDRESS:PORT or --clear");
 	if (text && endpoint_parse(text, &endpoint) < 0)
-		return cli_fail(&cli->voice, CLI_USAGE, "usage", "'%s' is not an endpoint: expected 192.0.2.1:51820 or [2001:db8::1]:51820", text);
+		return cli_fail(&cli->voice, CLI_USAGE, "usage",
+				"'%s' is not an endpoint: expected 192.0.2.1:51820 or [2001:db8::1]:51820", text);
 	if (json_object_set_new(body, "endpoint", text ? json_string(text) : json_null()) < 0)
 		return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
 	return change_and_show(cli, "PUT", path, body, args);
 }
 
-/* -- The control plane itself. ------------------------------------------------------------------------------------------------ */
+/* -- The control plane itself. ----------------------------------------------------------------------------------- */
 
 int version_show(struct cli *cli, const struct cli_args *args)
 {
@@ -291,7 +305,7 @@ int version_show(struct cli *cli, const struct cli_args *args)
 int audit_list(struct cli *cli, const struct cli_args *args)
 {
 	static const struct column columns[] = {
-		{ "NUMBER", "id", AS_TEXT }, { "AT", "at", AS_TIME },	      { "WHO", "who", AS_TEXT },
+		{ "NUMBER", "id", AS_TEXT }, { "AT", "at", AS_TIME },         { "WHO", "who", AS_TEXT },
 		{ "WHAT", "what", AS_TEXT }, { "OBJECT", "object", AS_TEXT }, { "DETAIL", "detail", AS_TEXT },
 	};
 	static const struct listing listing = { columns, ARRAY_SIZE(columns), NULL, "Nothing was changed yet." };

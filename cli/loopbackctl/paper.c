@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A root key on paper: four lines "N: 0123 4567 89ab cdef 2b51" of eight bytes of the seed and two bytes of checksum each. The checksum
- * is the head of BLAKE2b-256 over the line's number (one byte, '1' to '4') and its eight bytes, so a mistyped or swapped line is told by
- * its number. The public key below them checks the whole.
+ * A root key on paper: four lines "N: 0123 4567 89ab cdef 2b51" of eight bytes of the seed and two bytes of checksum each. The
+ * checksum is the head of BLAKE2b-256 over the line's number (one byte, '1' to '4') and its eight bytes, so a mistyped or swapped
+ * line is told by its number. The public key below them checks the whole.
  */
 #include <ctype.h>
 #include <string.h>
@@ -30,7 +30,8 @@ void paper_print(FILE *out, const struct root_key *key)
 {
 	char public[2 * KEY_BYTES + 1];
 
-	(void)fprintf(out, "Loopback root key%s%s. Keep this page where you keep what must not be lost or seen.\n"
+	(void)fprintf(out,
+		      "Loopback root key%s%s. Keep this page where you keep what must not be lost or seen.\n"
 		      "To use it again: loopbackctl root restore --out FOLDER, and type in the lines below.\n\n",
 		      key->name[0] ? " of " : "", key->name);
 	for (unsigned line = 1; line <= LINES; line++) {
@@ -47,7 +48,8 @@ void paper_print(FILE *out, const struct root_key *key)
 	(void)fprintf(out, "\npublic: %s\n", hex_format(key->public, KEY_BYTES, public));
 }
 
-/* Squeeze the white space out of what follows the colon. @return the digits' number, 0 if there is anything but digits or too many */
+/* Squeeze the white space out of what follows the colon. @return the digits' number, 0 if there is anything but digits or too
+ * many */
 static size_t digits_of(const char *text, char *out, size_t room)
 {
 	size_t n = 0;
@@ -79,7 +81,8 @@ static int read_seed_line(const struct cli_voice *voice, unsigned number, const 
 
 	if (!good) {
 		sodium_memzero(digits, sizeof(digits));
-		return cli_fail(voice, CLI_REFUSED, "paper", "line %u: expected five groups of four hexadecimal digits; type it again", number);
+		return cli_fail(voice, CLI_REFUSED, "paper",
+				"line %u: expected five groups of four hexadecimal digits; type it again", number);
 	}
 	line_check(number, bytes, check);
 	good = sodium_memcmp(check, bytes + LINE_SEED_BYTES, sizeof(check)) == 0;
@@ -90,7 +93,8 @@ static int read_seed_line(const struct cli_voice *voice, unsigned number, const 
 	sodium_memzero(bytes, sizeof(bytes));
 	sodium_memzero(digits, sizeof(digits));
 	if (!good)
-		return cli_fail(voice, CLI_REFUSED, "paper", "line %u: its last group does not fit the others; a digit is wrong, or lines are swapped",
+		return cli_fail(voice, CLI_REFUSED, "paper",
+				"line %u: its last group does not fit the others; a digit is wrong, or lines are swapped",
 				number);
 	return CLI_OK;
 }
@@ -104,8 +108,10 @@ static int read_line(const struct cli_voice *voice, const char *line, struct rea
 	if (line[0] >= '1' && line[0] <= '0' + LINES && line[1] == ':')
 		return read_seed_line(voice, (unsigned)(line[0] - '0'), line + 2, reading);
 	if (strncasecmp(line, "public:", 7) == 0) {
-		if (digits_of(line + 7, digits, sizeof(digits)) != 2 * KEY_BYTES || hex_parse(digits, reading->public, KEY_BYTES) < 0)
-			return cli_fail(voice, CLI_REFUSED, "paper", "the line 'public:': expected 64 hexadecimal digits; type it again, or leave it out");
+		if (digits_of(line + 7, digits, sizeof(digits)) != 2 * KEY_BYTES ||
+		    hex_parse(digits, reading->public, KEY_BYTES) < 0)
+			return cli_fail(voice, CLI_REFUSED, "paper",
+					"the line 'public:': expected 64 hexadecimal digits; type it again, or leave it out");
 		reading->have_public = true;
 	}
 	return CLI_OK;
@@ -120,11 +126,13 @@ static int judge(const struct cli_voice *voice, const struct reading *reading, s
 {
 	for (unsigned line = 1; line <= LINES; line++)
 		if (!reading->have[line])
-			return cli_fail(voice, CLI_REFUSED, "paper", "line %u is missing; the page has lines 1 to %d", line, LINES);
+			return cli_fail(voice, CLI_REFUSED, "paper", "line %u is missing; the page has lines 1 to %d", line,
+					LINES);
 	root_key_of_seed(key, reading->seed);
 	if (reading->have_public && memcmp(key->public, reading->public, KEY_BYTES) != 0) {
 		root_key_wipe(key);
-		return cli_fail(voice, CLI_REFUSED, "paper", "the public key does not belong to the lines above it: are they of the same page?");
+		return cli_fail(voice, CLI_REFUSED, "paper",
+				"the public key does not belong to the lines above it: are they of the same page?");
 	}
 	return CLI_OK;
 }

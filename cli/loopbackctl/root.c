@@ -15,7 +15,7 @@
 #include "cli/loopbackctl/table.h"
 #include "cli/loopbackctl/words.h"
 
-/* -- Making keys. ------------------------------------------------------------------------------------------------------------- */
+/* -- Making keys. ------------------------------------------------------------------------------------------------ */
 
 static int public_write(const struct cli_voice *voice, const char *path, const struct root_key *key)
 {
@@ -26,7 +26,8 @@ static int public_write(const struct cli_voice *voice, const char *path, const s
 	(void)strcat(text, "\n");
 	r = file_create(path, text, strlen(text), 0644);
 	if (r < 0)
-		return cli_fail(voice, CLI_REFUSED, "root-pub", "cannot write %s: %s; the root key itself is written", path, strerror(-r));
+		return cli_fail(voice, CLI_REFUSED, "root-pub", "cannot write %s: %s; the root key itself is written", path,
+				strerror(-r));
 	return CLI_OK;
 }
 
@@ -64,8 +65,8 @@ static int keep_key(struct cli *cli, const struct cli_args *args, const struct r
 	if (mkdir(folder, 0700) < 0 && errno != EEXIST)
 		return cli_fail(&cli->voice, CLI_REFUSED, "folder", "cannot make %s: %s", folder, strerror(errno));
 	if (access(public_path, F_OK) == 0)
-		return cli_fail(&cli->voice, CLI_REFUSED, "exists", "%s exists and a root key is never written over; choose another folder",
-				public_path);
+		return cli_fail(&cli->voice, CLI_REFUSED, "exists",
+				"%s exists and a root key is never written over; choose another folder", public_path);
 	r = root_key_write(&cli->voice, key_path, cli_value(args, "passphrase-file"), key);
 	if (!r)
 		r = public_write(&cli->voice, public_path, key);
@@ -87,8 +88,8 @@ int root_create(struct cli *cli, const struct cli_args *args)
 	(void)snprintf(key.name, sizeof(key.name), "%s", name ? name : "");
 	r = keep_key(cli, args, &key);
 	if (!r && !cli_has(args, "passphrase-file"))
-		cli_note(&cli->voice, "root.key is not under a passphrase: whoever reads it owns the deployment. Keep it offline; "
-			 "'loopbackctl root print' makes a copy for paper.");
+		cli_note(&cli->voice, "root.key is not under a passphrase: whoever reads it owns the deployment. Keep it "
+				      "offline; 'loopbackctl root print' makes a copy for paper.");
 	return r;
 }
 
@@ -100,7 +101,8 @@ int root_print(struct cli *cli, const struct cli_args *args)
 	if (r)
 		return r;
 	if (cli->voice.json)
-		return cli_fail(&cli->voice, CLI_USAGE, "usage", "a root key is printed for paper, not for programs: leave --json out");
+		return cli_fail(&cli->voice, CLI_USAGE, "usage",
+				"a root key is printed for paper, not for programs: leave --json out");
 	(void)setvbuf(stdout, NULL, _IONBF, 0); /* no copy of the seed in a buffer that nobody wipes */
 	paper_print(stdout, &key);
 	return CLI_OK;
@@ -116,7 +118,8 @@ int root_restore(struct cli *cli, const struct cli_args *args)
 	if (r)
 		return r;
 	if (passphrase_file && strcmp(passphrase_file, "-") == 0)
-		return cli_fail(&cli->voice, CLI_USAGE, "usage", "the page comes from stdin, so the passphrase cannot: give --passphrase-file a file");
+		return cli_fail(&cli->voice, CLI_USAGE, "usage",
+				"the page comes from stdin, so the passphrase cannot: give --passphrase-file a file");
 	if (isatty(STDIN_FILENO))
 		cli_note(&cli->voice, "Type the lines '1:' to '4:' and 'public:' of the page:");
 	r = paper_read(&cli->voice, stdin, &key);
@@ -126,10 +129,10 @@ int root_restore(struct cli *cli, const struct cli_args *args)
 	return keep_key(cli, args, &key);
 }
 
-/* -- Signing. ----------------------------------------------------------------------------------------------------------------- */
+/* -- Signing. ---------------------------------------------------------------------------------------------------- */
 
-static int add_keys(const struct cli_voice *voice, const struct cli_args *args, const char *option, uint32_t usage, uint64_t not_after,
-		    struct keyset *keyset)
+static int add_keys(const struct cli_voice *voice, const struct cli_args *args, const char *option, uint32_t usage,
+		    uint64_t not_after, struct keyset *keyset)
 {
 	const char *hex;
 	unsigned at = 0;
@@ -139,7 +142,8 @@ static int add_keys(const struct cli_voice *voice, const struct cli_args *args, 
 		unsigned i = 0;
 
 		if (hex_parse(hex, key, KEY_BYTES) < 0)
-			return cli_fail(voice, CLI_USAGE, "usage", "--%s %s: expected a public key of 64 hexadecimal digits", option, hex);
+			return cli_fail(voice, CLI_USAGE, "usage", "--%s %s: expected a public key of 64 hexadecimal digits",
+					option, hex);
 		while (i < keyset->count && memcmp(keyset->keys[i].key, key, KEY_BYTES) != 0)
 			i++;
 		if (i == KEYSET_KEYS_MAX)
@@ -153,8 +157,8 @@ static int add_keys(const struct cli_voice *voice, const struct cli_args *args, 
 }
 
 /* Encode, sign with every key given, check the result as a host would, write it. */
-static int sign_and_write(struct cli *cli, const struct keyset *keyset, const struct root_key *first, const struct root_key *second,
-			  const char *path)
+static int sign_and_write(struct cli *cli, const struct keyset *keyset, const struct root_key *first,
+			  const struct root_key *second, const char *path)
 {
 	_cleanup_writer_ struct pack_writer payload = { .n = 0 }, envelope = { .n = 0 }, both = { .n = 0 };
 	const struct pack_writer *done = second ? &both : &envelope;
@@ -166,7 +170,8 @@ static int sign_and_write(struct cli *cli, const struct keyset *keyset, const st
 	if (r == 0 && second)
 		r = envelope_add_signature(envelope.bytes, envelope.n, second->secret, &both);
 	if (r < 0 || done->n > ENVELOPE_BYTES_MAX)
-		return cli_fail(&cli->voice, CLI_REFUSED, "keyset", "cannot make the keyset: %s", r < 0 ? strerror(-r) : "it is too long");
+		return cli_fail(&cli->voice, CLI_REFUSED, "keyset", "cannot make the keyset: %s",
+				r < 0 ? strerror(-r) : "it is too long");
 
 	memcpy(file.bytes, done->bytes, done->n);
 	file.n = done->n;
@@ -175,7 +180,8 @@ static int sign_and_write(struct cli *cli, const struct keyset *keyset, const st
 		return r;
 	r = file_create(path, file.bytes, file.n, 0644);
 	if (r == -EEXIST)
-		return cli_fail(&cli->voice, CLI_REFUSED, "exists", "%s exists and is not written over; choose another name", path);
+		return cli_fail(&cli->voice, CLI_REFUSED, "exists", "%s exists and is not written over; choose another name",
+				path);
 	if (r < 0)
 		return cli_fail(&cli->voice, CLI_REFUSED, "keyset", "cannot write %s: %s", path, strerror(-r));
 	return keyset_file_print(cli, &file);
@@ -188,10 +194,11 @@ static int follow(const struct cli_voice *voice, const struct keyset *previous, 
 	if (!keyset->name[0])
 		memcpy(keyset->name, previous->name, sizeof(keyset->name));
 	if (!document_newer(&keyset->header, &previous->header))
-		return cli_fail(voice, CLI_USAGE, "usage", "%s has epoch %u, generation %llu: the next keyset must be newer, and hosts would "
-				"refuse epoch %u, generation %llu", path, previous->header.epoch,
-				(unsigned long long)previous->header.generation, keyset->header.epoch,
-				(unsigned long long)keyset->header.generation);
+		return cli_fail(voice, CLI_USAGE, "usage",
+				"%s has epoch %u, generation %llu: the next keyset must be newer, and hosts would "
+				"refuse epoch %u, generation %llu",
+				path, previous->header.epoch, (unsigned long long)previous->header.generation,
+				keyset->header.epoch, (unsigned long long)keyset->header.generation);
 	return CLI_OK;
 }
 
@@ -261,16 +268,20 @@ int root_rotate(struct cli *cli, const struct cli_args *args)
 	if (r)
 		return r;
 	if (memcmp(old.public, new.public, KEY_BYTES) == 0)
-		return cli_fail(&cli->voice, CLI_REFUSED, "same-root", "--old and --new are the same key; make a new one: loopbackctl root create");
+		return cli_fail(&cli->voice, CLI_REFUSED, "same-root",
+				"--old and --new are the same key; make a new one: loopbackctl root create");
 	if (memcmp(file.keyset.root, old.public, KEY_BYTES) != 0)
-		return cli_fail(&cli->voice, CLI_REFUSED, "wrong-root", "%s names another root than --old: it has been rotated away from it already", path);
+		return cli_fail(&cli->voice, CLI_REFUSED, "wrong-root",
+				"%s names another root than --old: it has been rotated away from it already", path);
 	file.keyset.header.generation++;
 	file.keyset.header.issued = (uint64_t)time(NULL);
 	memcpy(file.keyset.root, new.public, KEY_BYTES);
 	r = sign_and_write(cli, &file.keyset, &old, &new, cli_value(args, "out"));
 	if (!r)
-		cli_note(&cli->voice, "Next: loopbackctl keyset publish %s, then loopbackctl context set NAME --root-pub with the new root's "
-			 "root.pub. Keep the old key until every host has acknowledged.", cli_value(args, "out"));
+		cli_note(&cli->voice,
+			 "Next: loopbackctl keyset publish %s, then loopbackctl context set NAME --root-pub with the new root's "
+			 "root.pub. Keep the old key until every host has acknowledged.",
+			 cli_value(args, "out"));
 	return r;
 }
 

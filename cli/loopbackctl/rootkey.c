@@ -37,7 +37,7 @@ void root_key_of_seed(struct root_key *key, const uint8_t seed[static crypto_sig
 	(void)crypto_sign_seed_keypair(key->public, key->secret, seed);
 }
 
-/* -- The passphrase. ---------------------------------------------------------------------------------------------------------- */
+/* -- The passphrase. --------------------------------------------------------------------------------------------- */
 
 /* Ask on the terminal, unseen. The terminal's own interrupt key ends the program only once echo is back on. */
 static int passphrase_prompt(const struct cli_voice *voice, const char *path, struct passphrase *passphrase)
@@ -47,8 +47,10 @@ static int passphrase_prompt(const struct cli_voice *voice, const char *path, st
 	char *line;
 
 	if (!tty || tcgetattr(fileno(tty), &before) < 0)
-		return cli_fail(voice, CLI_REFUSED, "passphrase", "%s is under a passphrase and there is no terminal to ask for it on; "
-				"give --passphrase-file FILE", path);
+		return cli_fail(voice, CLI_REFUSED, "passphrase",
+				"%s is under a passphrase and there is no terminal to ask for it on; "
+				"give --passphrase-file FILE",
+				path);
 	silent = before;
 	silent.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
 	(void)setvbuf(tty, NULL, _IONBF, 0);
@@ -72,15 +74,16 @@ static int passphrase_get(const struct cli_voice *voice, const char *file, const
 		return passphrase_prompt(voice, path, passphrase);
 	n = file_read_line(file, passphrase->text, sizeof(passphrase->text));
 	if (n == -EBADMSG || n == -EMSGSIZE)
-		return cli_fail(voice, CLI_REFUSED, "passphrase", "%s: expected a passphrase in one line of at most %d bytes", file,
-				PASSPHRASE_BYTES_MAX - 1);
+		return cli_fail(voice, CLI_REFUSED, "passphrase", "%s: expected a passphrase in one line of at most %d bytes",
+				file, PASSPHRASE_BYTES_MAX - 1);
 	if (n < 0)
-		return cli_fail(voice, CLI_REFUSED, "passphrase", "cannot read the passphrase from %s: %s", file, strerror((int)-n));
+		return cli_fail(voice, CLI_REFUSED, "passphrase", "cannot read the passphrase from %s: %s", file,
+				strerror((int)-n));
 	passphrase->n = (size_t)n;
 	return CLI_OK;
 }
 
-/* -- Reading. ----------------------------------------------------------------------------------------------------------------- */
+/* -- Reading. ---------------------------------------------------------------------------------------------------- */
 
 /* The value of a line "name: value", terminated in place; NULL if there is none. */
 static char *field(char *text, const char *name)
@@ -122,8 +125,8 @@ static int parse_locked(const char *argon2id, const char *box, struct locked_see
 	return hex_parse(box, locked->box, sizeof(locked->box));
 }
 
-static int open_locked(const struct cli_voice *voice, const char *path, const char *passphrase_file, const struct locked_seed *locked,
-		       uint8_t seed[static SEED_BYTES])
+static int open_locked(const struct cli_voice *voice, const char *path, const char *passphrase_file,
+		       const struct locked_seed *locked, uint8_t seed[static SEED_BYTES])
 {
 	CLEANUP(passphrase_wipe) struct passphrase passphrase = { .n = 0 };
 	uint8_t key[crypto_secretbox_KEYBYTES];
@@ -134,8 +137,10 @@ static int open_locked(const struct cli_voice *voice, const char *path, const ch
 		return r;
 	if (crypto_pwhash(key, sizeof(key), passphrase.text, passphrase.n, locked->salt, locked->ops, (size_t)locked->memory,
 			  crypto_pwhash_ALG_ARGON2ID13) < 0)
-		return cli_fail(voice, CLI_REFUSED, "memory", "%s: its passphrase needs %" PRIu64 " MiB of memory to check, which this machine "
-				"does not give", path, locked->memory >> 20);
+		return cli_fail(voice, CLI_REFUSED, "memory",
+				"%s: its passphrase needs %" PRIu64 " MiB of memory to check, which this machine "
+				"does not give",
+				path, locked->memory >> 20);
 	r = crypto_secretbox_open_easy(seed, sealed, crypto_secretbox_MACBYTES + SEED_BYTES, locked->box, key);
 	sodium_memzero(key, sizeof(key));
 	if (r < 0)
@@ -145,11 +150,12 @@ static int open_locked(const struct cli_voice *voice, const char *path, const ch
 
 static int malformed(const struct cli_voice *voice, const char *path, const char *what)
 {
-	return cli_fail(voice, CLI_REFUSED, "root-key", "%s is not a whole root key: %s. Restore it from paper: loopbackctl root restore",
-			path, what);
+	return cli_fail(voice, CLI_REFUSED, "root-key",
+			"%s is not a whole root key: %s. Restore it from paper: loopbackctl root restore", path, what);
 }
 
-static int parse_key(const struct cli_voice *voice, const char *path, const char *passphrase_file, char *text, struct root_key *key)
+static int parse_key(const struct cli_voice *voice, const char *path, const char *passphrase_file, char *text,
+		     struct root_key *key)
 {
 	char *name = field(text, "name"), *public = field(text, "public"), *seed_hex = field(text, "seed");
 	char *argon2id = field(text, "argon2id"), *box = field(text, "box");
@@ -187,8 +193,10 @@ int root_key_read(const struct cli_voice *voice, const char *path, const char *p
 	ssize_t n;
 
 	if (file_is_open_to_others(path))
-		return cli_fail(voice, CLI_REFUSED, "file-mode", "%s can be read by others than its owner, so it is not used; chmod 600 it, and "
-				"think about who may have read it", path);
+		return cli_fail(voice, CLI_REFUSED, "file-mode",
+				"%s can be read by others than its owner, so it is not used; chmod 600 it, and "
+				"think about who may have read it",
+				path);
 	n = file_read(path, text, sizeof(text));
 	if (n == -EMSGSIZE)
 		return malformed(voice, path, "it is too long");
@@ -199,7 +207,7 @@ int root_key_read(const struct cli_voice *voice, const char *path, const char *p
 	return parse_key(voice, path, passphrase_file, text, key);
 }
 
-/* -- Writing. ----------------------------------------------------------------------------------------------------------------- */
+/* -- Writing. ---------------------------------------------------------------------------------------------------- */
 
 static int lock_seed(const struct cli_voice *voice, const char *passphrase_file, const uint8_t *seed, struct locked_seed *locked)
 {
@@ -215,7 +223,8 @@ static int lock_seed(const struct cli_voice *voice, const char *passphrase_file,
 	randombytes_buf(locked->box, crypto_secretbox_NONCEBYTES);
 	if (crypto_pwhash(key, sizeof(key), passphrase.text, passphrase.n, locked->salt, locked->ops, (size_t)locked->memory,
 			  crypto_pwhash_ALG_ARGON2ID13) < 0)
-		return cli_fail(voice, CLI_REFUSED, "memory", "a passphrase needs %" PRIu64 " MiB of memory, which this machine does not give",
+		return cli_fail(voice, CLI_REFUSED, "memory",
+				"a passphrase needs %" PRIu64 " MiB of memory, which this machine does not give",
 				locked->memory >> 20);
 	(void)crypto_secretbox_easy(locked->box + crypto_secretbox_NONCEBYTES, seed, SEED_BYTES, locked->box, key);
 	sodium_memzero(key, sizeof(key));
@@ -233,9 +242,10 @@ int root_key_write(const struct cli_voice *voice, const char *path, const char *
 		r = lock_seed(voice, passphrase_file, key->secret, &locked);
 		if (r)
 			return r;
-		(void)snprintf(text, sizeof(text), "%s\nname: %s\npublic: %s\nargon2id: %" PRIu64 " %" PRIu64 " %s\nbox: %s\n", first_line,
-			       key->name, hex_format(key->public, KEY_BYTES, public), locked.ops, locked.memory,
-			       hex_format(locked.salt, sizeof(locked.salt), salt), hex_format(locked.box, sizeof(locked.box), hex));
+		(void)snprintf(text, sizeof(text), "%s\nname: %s\npublic: %s\nargon2id: %" PRIu64 " %" PRIu64 " %s\nbox: %s\n",
+			       first_line, key->name, hex_format(key->public, KEY_BYTES, public), locked.ops, locked.memory,
+			       hex_format(locked.salt, sizeof(locked.salt), salt),
+			       hex_format(locked.box, sizeof(locked.box), hex));
 	} else {
 		/* libsodium's secret key begins with the seed */
 		(void)snprintf(text, sizeof(text), "%s\nname: %s\npublic: %s\nseed: %s\n", first_line, key->name,
@@ -244,7 +254,8 @@ int root_key_write(const struct cli_voice *voice, const char *path, const char *
 	}
 	r = file_create(path, text, strlen(text), 0600);
 	if (r == -EEXIST)
-		return cli_fail(voice, CLI_REFUSED, "exists", "%s exists and a root key is never written over; choose another folder", path);
+		return cli_fail(voice, CLI_REFUSED, "exists",
+				"%s exists and a root key is never written over; choose another folder", path);
 	if (r < 0)
 		return cli_fail(voice, CLI_REFUSED, "root-key", "cannot write %s: %s", path, strerror(-r));
 	return CLI_OK;

@@ -39,19 +39,22 @@ void root_key_of_seed(struct root_key *key, const uint8_t seed[static crypto_sig
  * @param passphrase_file "-" is stdin; may be NULL
  * @return CLI_OK, or what the program ends with
  */
-_must_check_ int root_key_read(const struct cli_voice *voice, const char *path, const char *passphrase_file, struct root_key *key);
+_must_check_ int root_key_read(const struct cli_voice *voice, const char *path, const char *passphrase_file,
+			       struct root_key *key);
 
-/** Write a root key to a new file of mode 0600, under the passphrase that passphrase_file holds, if one is given. Reports failures itself. */
-_must_check_ int root_key_write(const struct cli_voice *voice, const char *path, const char *passphrase_file, const struct root_key *key);
+/** Write a root key to a new file of mode 0600, under the passphrase that passphrase_file holds, if one is given. Reports
+ * failures itself. */
+_must_check_ int root_key_write(const struct cli_voice *voice, const char *path, const char *passphrase_file,
+				const struct root_key *key);
 
-/* -- On paper (paper.c). ------------------------------------------------------------------------------------------------------ */
+/* -- On paper (paper.c). ----------------------------------------------------------------------------------------- */
 
 /** Print the seed in four numbered lines, each with its own checksum, and the public key. */
 void paper_print(FILE *out, const struct root_key *key);
 
 /**
- * Read what paper_print() printed, typed in again: case, spaces and surrounding text do not matter. Reports failures itself, by the line
- * that is wrong.
+ * Read what paper_print() printed, typed in again: case, spaces and surrounding text do not matter. Reports failures itself, by
+ * the line that is wrong.
  * @return CLI_OK, or what the program ends with
  */
 _must_check_ int paper_read(const struct cli_voice *voice, FILE *in, struct root_key *key);

@@ -17,10 +17,15 @@
 static int print_status(struct cli *cli, json_t *status)
 {
 	static const struct column columns[] = {
-		{ "HOST", "name", AS_TEXT },	   { "ADDRESSES", "addresses", AS_LIST },
-		{ "ENDPOINT", "endpoint", AS_TEXT }, { "BACKEND", "backend", AS_TEXT },
-		{ "ACKNOWLEDGED", "acknowledged_generation", AS_NUMBER }, { "WHEN", "acknowledged_at", AS_AGO },
-		{ "APPLIED IN", "apply_us", AS_MICRO }, { "RESULT", "outcome", AS_TEXT }, { "REASON", "reason", AS_TEXT },
+		{ "HOST", "name", AS_TEXT },
+		{ "ADDRESSES", "addresses", AS_LIST },
+		{ "ENDPOINT", "endpoint", AS_TEXT },
+		{ "BACKEND", "backend", AS_TEXT },
+		{ "ACKNOWLEDGED", "acknowledged_generation", AS_NUMBER },
+		{ "WHEN", "acknowledged_at", AS_AGO },
+		{ "APPLIED IN", "apply_us", AS_MICRO },
+		{ "RESULT", "outcome", AS_TEXT },
+		{ "REASON", "reason", AS_TEXT },
 	};
 	static const struct listing listing = { columns, ARRAY_SIZE(columns), NULL, "No host is in it." };
 	json_int_t ms = json_integer_value(json_object_get(status, "convergence_ms"));
@@ -41,7 +46,7 @@ static int print_status(struct cli *cli, json_t *status)
 	return print_list(cli, json_object_get(status, "hosts"), &listing);
 }
 
-/* -- Waiting. ---------------------------------------------------------------------------------------------------------------- */
+/* -- Waiting. ---------------------------------------------------------------------------------------------------- */
 
 /* How many hosts have acknowledged the newest generation; *behind names the first that has not, NULL if there is none. */
 static size_t count_acknowledged(const json_t *status, const json_t **behind)
@@ -148,7 +153,9 @@ int network_status(struct cli *cli, const struct cli_args *args)
 		return r;
 	r = print_status(cli, status);
 	if (!r && waited)
-		return cli_fail(&cli->voice, CLI_REFUSED, "not-converged", "network '%s' did not converge within %" PRIu64 " s; hosts that have not "
-				"acknowledged keep trying, and loopbackctl host show tells what each last said", args->words[0], seconds);
+		return cli_fail(&cli->voice, CLI_REFUSED, "not-converged",
+				"network '%s' did not converge within %" PRIu64 " s; hosts that have not "
+				"acknowledged keep trying, and loopbackctl host show tells what each last said",
+				args->words[0], seconds);
 	return r;
 }

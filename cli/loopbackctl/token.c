@@ -14,7 +14,7 @@
 #define SECRET_BYTES_MAX 512
 #define TTL_MAX_S (366ull * 86400)
 
-/* Give a secret to its owner: into a new file of mode 0600, or on stdout; with --json the whole object, unless it went to a file. */
+/* Give a secret to its owner: into a new file of mode 0600, or on stdout; with --json within the object, unless it has a file. */
 static int hand_over(struct cli *cli, const struct cli_args *args, json_t *object, const char *key, const char *secret)
 {
 	const char *path = cli_value(args, "out");
@@ -31,8 +31,10 @@ static int hand_over(struct cli *cli, const struct cli_args *args, json_t *objec
 	r = file_create(path, line, strlen(line), 0600);
 	sodium_memzero(line, sizeof(line));
 	if (r < 0)
-		return cli_fail(&cli->voice, CLI_REFUSED, "file", "cannot write %s: %s. The %s was made and is lost now; revoke it: loopbackctl %s "
-				"revoke %s", path, strerror(-r), key, key, json_string_value(json_object_get(object, "id")));
+		return cli_fail(&cli->voice, CLI_REFUSED, "file",
+				"cannot write %s: %s. The %s was made and is lost now; revoke it: loopbackctl %s "
+				"revoke %s",
+				path, strerror(-r), key, key, json_string_value(json_object_get(object, "id")));
 	(void)json_object_del(object, key);
 	return cli->voice.json ? print_json(cli, object) : CLI_OK;
 }
@@ -61,16 +63,24 @@ static int put_description(struct cli *cli, json_t *body, const struct cli_args 
 	return CLI_OK;
 }
 
-/* -- Tokens. ------------------------------------------------------------------------------------------------------------------ */
+/* -- Tokens. ----------------------------------------------------------------------------------------------------- */
 
 int token_list(struct cli *cli, const struct cli_args *args)
 {
 	static const struct column columns[] = {
-		{ "ID", "id", AS_TEXT },	       { "WORKSPACE", "workspace", AS_TEXT }, { "NETWORKS", "networks", AS_LIST },
-		{ "EXPIRES", "expires", AS_TIME }, { "ONCE", "once", AS_YES },		      { "USES", "uses", AS_NUMBER },
-		{ "LAST USE", "used", AS_AGO },    { "REVOKED", "revoked", AS_AGO },	      { "DESCRIPTION", "description", AS_TEXT },
+		{ "ID", "id", AS_TEXT },
+		{ "WORKSPACE", "workspace", AS_TEXT },
+		{ "NETWORKS", "networks", AS_LIST },
+		{ "EXPIRES", "expires", AS_TIME },
+		{ "ONCE", "once", AS_YES },
+		{ "USES", "uses", AS_NUMBER },
+		{ "LAST USE", "used", AS_AGO },
+		{ "REVOKED", "revoked", AS_AGO },
+		{ "DESCRIPTION", "description", AS_TEXT },
 	};
-	static const struct naming namings[] = { { "workspace", "/v1/workspaces" }, { "networks", "/v1/networks" }, { NULL, NULL } };
+	static const struct naming namings[] = { { "workspace", "/v1/workspaces" },
+						 { "networks", "/v1/networks" },
+						 { NULL, NULL } };
 	static const struct listing listing = { columns, ARRAY_SIZE(columns), namings, "No tokens." };
 	_cleanup_json_ json_t *items = NULL;
 	int r = api_list(cli, "/v1/tokens", &items);
@@ -87,7 +97,8 @@ static int token_body(struct cli *cli, const struct cli_args *args, json_t *body
 	if (cli_has(args, "ttl"))
 		r = duration_parse(&cli->voice, "ttl", cli_value(args, "ttl"), &ttl);
 	if (!r && (ttl == 0 || ttl > TTL_MAX_S))
-		r = cli_fail(&cli->voice, CLI_USAGE, "usage", "--ttl %s: a token lives between a second and 366 days", cli_value(args, "ttl"));
+		r = cli_fail(&cli->voice, CLI_USAGE, "usage", "--ttl %s: a token lives between a second and 366 days",
+			     cli_value(args, "ttl"));
 	if (!r)
 		r = put_list(cli, body, "networks", args, "network");
 	if (!r)
@@ -110,12 +121,15 @@ int token_create(struct cli *cli, const struct cli_args *args)
 
 	if (r)
 		return r;
-	/* Hosts believe the root that their token names. So it comes from the operator's own file, or there is no token: a control plane that
-	 * could name it could name another. */
+	/* Hosts believe the root that their token names. So it comes from the operator's own file, or there is no token: a
+	 * control plane that could name it could name another. */
 	if (!context.has_root)
-		return cli_fail(&cli->voice, CLI_REFUSED, "no-root", "context '%s' has no root public key, which every token carries, and the "
-				"control plane is not asked for it. Get root.pub from whoever keeps the root key, then: loopbackctl context set %s "
-				"--root-pub FILE", context.name, context.name);
+		return cli_fail(&cli->voice, CLI_REFUSED, "no-root",
+				"context '%s' has no root public key, which every token carries, and the "
+				"control plane is not asked for it. Get root.pub from whoever keeps the root key, then: "
+				"loopbackctl context set %s "
+				"--root-pub FILE",
+				context.name, context.name);
 	r = token_body(cli, args, body);
 	if (!r)
 		r = api_call(cli, "POST", "/v1/tokens", body, &answer);
@@ -147,16 +161,13 @@ int token_revoke(struct cli *cli, const struct cli_args *args)
 	return revoke_secret(cli, "tokens", "Token", args->words[0]);
 }
 
-/* -- Credentials. ------------------------------------------------------------------------------------------------------------- */
+/* -- Credentials. ------------------------------------------------------------------------------------------------ */
 
 int credential_list(struct cli *cli, const struct cli_args *args)
 {
 	static const struct column columns[] = {
-		{ "ID", "id", AS_TEXT },
-		{ "PERMISSIONS", "permissions", AS_LIST },
-		{ "CREATED", "created", AS_TIME },
-		{ "REVOKED", "revoked", AS_AGO },
-		{ "DESCRIPTION", "description", AS_TEXT },
+		{ "ID", "id", AS_TEXT },          { "PERMISSIONS", "permissions", AS_LIST }, { "CREATED", "created", AS_TIME },
+		{ "REVOKED", "revoked", AS_AGO }, { "DESCRIPTION", "description", AS_TEXT },
 	};
 	static const struct listing listing = { columns, ARRAY_SIZE(columns), NULL, "No credentials." };
 	_cleanup_json_ json_t *items = NULL;

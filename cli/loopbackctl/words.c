@@ -9,7 +9,8 @@
 
 #include "libdoc/types.h"
 
-int number_parse(const struct cli_voice *voice, const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *number)
+int number_parse(const struct cli_voice *voice, const char *option, const char *text, uint64_t min, uint64_t max,
+		 uint64_t *number)
 {
 	unsigned long long value = 0;
 	char *end = NULL;
@@ -18,8 +19,8 @@ int number_parse(const struct cli_voice *voice, const char *option, const char *
 	if (text && isdigit((unsigned char)text[0]))
 		value = strtoull(text, &end, 10);
 	if (!end || *end || errno || value < min || value > max)
-		return cli_fail(voice, CLI_USAGE, "usage", "--%s %s: expected a number from %" PRIu64 " to %" PRIu64, option, text ? text : "",
-				min, max);
+		return cli_fail(voice, CLI_USAGE, "usage", "--%s %s: expected a number from %" PRIu64 " to %" PRIu64, option,
+				text ? text : "", min, max);
 	*number = value;
 	return CLI_OK;
 }
@@ -64,7 +65,8 @@ int date_parse(const struct cli_voice *voice, const char *option, const char *te
 		*seconds = (uint64_t)at;
 		return CLI_OK;
 	}
-	return cli_fail(voice, CLI_USAGE, "usage", "--%s %s: expected a date such as 2027-01-31 or 2027-01-31T12:00:00Z", option, text);
+	return cli_fail(voice, CLI_USAGE, "usage", "--%s %s: expected a date such as 2027-01-31 or 2027-01-31T12:00:00Z", option,
+			text);
 }
 
 int name_check(const struct cli_voice *voice, const char *option, const char *text)
@@ -73,6 +75,6 @@ int name_check(const struct cli_voice *voice, const char *option, const char *te
 
 	if (n == strlen(text) && n > 0 && n <= NAME_BYTES_MAX && text[0] != '-' && text[n - 1] != '-')
 		return CLI_OK;
-	return cli_fail(voice, CLI_USAGE, "usage", "--%s %s: expected 1 to %d of a-z, 0-9 and '-', with no '-' at either end", option, text,
-			NAME_BYTES_MAX);
+	return cli_fail(voice, CLI_USAGE, "usage", "--%s %s: expected 1 to %d of a-z, 0-9 and '-', with no '-' at either end",
+			option, text, NAME_BYTES_MAX);
 }

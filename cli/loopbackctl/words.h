@@ -9,7 +9,8 @@
 #include "cli/common/voice.h"
 
 /** @return CLI_OK or CLI_USAGE, reported */
-_must_check_ int number_parse(const struct cli_voice *voice, const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *number);
+_must_check_ int number_parse(const struct cli_voice *voice, const char *option, const char *text, uint64_t min, uint64_t max,
+			      uint64_t *number);
 
 /** "90", "90s", "15m", "1h", "7d", "2w" in seconds. @return CLI_OK or CLI_USAGE, reported */
 _must_check_ int duration_parse(const struct cli_voice *voice, const char *option, const char *text, uint64_t *seconds);
