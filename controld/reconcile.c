@@ -56,8 +56,10 @@ int reconcile_host(struct controld *controld, const struct id *host)
 {
 	_cleanup_change_ struct change change = { 0 };
 	char id[ID_TEXT];
-	int r = change_begin(controld, &change);
+	int r = registrations_finish(controld);
 
+	if (r == 0)
+		r = change_begin(controld, &change);
 	if (r == 0)
 		r = add_networks(&change, host);
 	if (r == 0) {

@@ -7,6 +7,7 @@
 
 #include "controld/endpoints.h"
 #include "controld/membership.h"
+#include "controld/reconcile.h"
 #include "libipc/log.h"
 
 int registration_read(struct controld *controld, struct view bytes, struct registration *registration, struct problem *problem)
@@ -143,8 +144,12 @@ int registration_update(struct controld *controld, const struct id *host, struct
 			return r;
 	}
 	r = apply(controld, &registration, bytes, seen, problem);
-	/* Refused for good: the old key stays. Only what failed for want of an answer is tried again. */
-	if (r < 0 && problem->status < 500 && pending_drop(controld, host) < 0)
+	if (r == 0)
+		return 0;
+	/* Refused for good: the old key stays. What failed for want of an answer is tried again. */
+	if (problem->status >= 500)
+		reconcile_soon(controld);
+	else if (pending_drop(controld, host) < 0)
 		log_error("a refused registration stays in the list; it will be refused again");
 	return r;
 }

@@ -142,7 +142,8 @@ static int listen_start(struct signd *signd, const struct options *options, stru
 	r = peer_uid(options, options->listen == NULL, &config.uid);
 	if (r < 0)
 		return r;
-	fd = options->listen ? service_listen(options->listen, config.uid, 0600) : service_socket("sign");
+	/* root connects to a socket of any owner, and is none that we could give it to */
+	fd = options->listen ? service_listen(options->listen, config.uid ? config.uid : (uid_t)-1, 0600) : service_socket("sign");
 	if (fd == -ENOENT)
 		log_error("no socket named \"sign\" was passed; without a service manager, give --listen PATH");
 	if (fd < 0)

@@ -57,7 +57,7 @@ class Agent:
 
     def signed_headers(self, path, body, **wrong):
         """RFC 9421 as docs/design/agent-api.md has it. wrong: parts to replace."""
-        digest = wrong.get("digest") or "sha-256=:" + base64.b64encode(hashlib.sha256(body).digest()).decode() + ":"
+        digest = wrong.get("digest", "sha-256=:" + base64.b64encode(hashlib.sha256(body).digest()).decode() + ":")
         created = wrong.get("created", int(time.time()) + self.clock_offset)
         nonce = wrong.get("nonce") or base64.b64encode(os.urandom(16)).decode()
         key = wrong.get("key", self.transport)
