@@ -104,19 +104,17 @@ static int frame_send(int fd, const uint8_t *frame, size_t n, const int *fds, un
 {
 	union control control = { .bytes = { 0 } };
 	struct iovec vector = { .iov_base = (void *)(uintptr_t)frame, .iov_len = n };
-	struct msghdr header = { .msg_iov = &vector, .msg_iovlen = 1 };
+	struct msghdr header = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.bytes };
+	struct cmsghdr *message;
 
-	if (fd_count > 0) {
-		struct cmsghdr *message;
-
-		header.msg_control = control.bytes;
-		header.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
-		message = CMSG_FIRSTHDR(&header);
-		message->cmsg_level = SOL_SOCKET;
-		message->cmsg_type = SCM_RIGHTS;
-		message->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
-		memcpy(CMSG_DATA(message), fds, sizeof(int) * fd_count);
-	}
+	if (fd_count == 0) /* nearly all; the plain call is the quicker */
+		return send(fd, frame, n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+	header.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
+	message = CMSG_FIRSTHDR(&header);
+	message->cmsg_level = SOL_SOCKET;
+	message->cmsg_type = SCM_RIGHTS;
+	message->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
+	memcpy(CMSG_DATA(message), fds, sizeof(int) * fd_count);
 	return sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
