@@ -61,8 +61,8 @@ SRC_fetchd      := $(wildcard fetchd/*.c)
 SRC_wg-launch   := $(wildcard wg-launch/*.c)
 SRC_controld    := $(wildcard controld/*.c)
 SRC_signd       := $(wildcard signd/*.c)
-SRC_loopback    := $(wildcard cli/loopback/*.c)
-SRC_loopbackctl := $(wildcard cli/loopbackctl/*.c)
+SRC_loopback    := $(wildcard cli/loopback/*.c) $(wildcard cli/common/*.c)
+SRC_loopbackctl := $(wildcard cli/loopbackctl/*.c) $(wildcard cli/common/*.c)
 
 LIB_SRC := $(wildcard libipc/*.c) $(wildcard libdoc/*.c)
 LIB := $(O)/libloopback.a

@@ -210,7 +210,7 @@ struct view pack_text(struct pack_cursor *cursor, size_t max)
 
 	if (!object)
 		return (struct view){ 0 };
-	if (object->via.str.size > max || memchr(object->via.str.ptr, 0, object->via.str.size)) {
+	if (object->via.str.size > max || (object->via.str.size && memchr(object->via.str.ptr, 0, object->via.str.size))) {
 		cursor->error = -EBADMSG;
 		return (struct view){ 0 };
 	}
