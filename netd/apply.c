@@ -97,9 +97,10 @@ static int set_peer(const struct peer *old, const struct peer *new, void *arg)
 		.replace_allowed = !allowed_equal(&after, before.allowed, before.allowed_count),
 		.endpoint = after.endpoint,
 		.keepalive = after.keepalive,
-		.allowed_count = after.allowed_count,
 		.allowed = after.allowed,
 	};
+	if (peer.replace_allowed)
+		peer.allowed_count = after.allowed_count;
 	if (!peer.set_endpoint && !peer.set_keepalive && !peer.replace_allowed)
 		return 0; /* something else in its entry moved, such as an endpoint that we do not use */
 	memcpy(peer.public_key, after.wg_key, KEY_BYTES);
@@ -282,7 +283,7 @@ static int put_correction(struct comparison *comparison, const struct correction
 		.replace_allowed = correction->replace_allowed,
 		.endpoint = wanted.endpoint,
 		.keepalive = wanted.keepalive,
-		.allowed_count = wanted.allowed_count,
+		.allowed_count = correction->replace_allowed ? wanted.allowed_count : 0,
 		.allowed = wanted.allowed,
 	};
 	memcpy(peer.public_key, correction->wg_key, KEY_BYTES);

@@ -59,7 +59,11 @@ static int references_move(struct blobs *blobs, const struct mesh *from, const s
 
 static void retry_due(void *arg)
 {
-	engine_attach(arg);
+	struct netd *netd = arg;
+
+	engine_attach(netd);
+	if (netd->engine == ENGINE_RUNNING)
+		documents_announce(netd); /* nothing was asked for while nothing could be applied */
 }
 
 static void drift_due(void *arg)
@@ -105,8 +109,8 @@ void engine_attach(struct netd *netd)
 
 	if (!netd->overlay.wg) {
 		r = overlay_attach(&netd->overlay);
-		if (r < 0 && netd->overlay.kind == WG_USERSPACE) {
-			netd->engine = ENGINE_WAITING;
+		if (r == -ENODEV && netd->overlay.kind == WG_USERSPACE) {
+			netd->engine = ENGINE_WAITING; /* wg-launch will come and ask; for one that is there but does not answer, nobody will */
 			return;
 		}
 		if (r == 0 && wg_lifeline(netd->overlay.wg) >= 0)
@@ -215,7 +219,8 @@ static enum outcome go_back(struct netd *netd, int error, struct refusal *refusa
 	journal_abort(netd->journal);
 	r = mesh_note_all(netd->blobs, netd->mesh, netd->owners);
 	if (r == 0)
-		r = overlay_reconcile(&netd->overlay, netd->mesh, NULL);
+		/* One that has just been silent for as long as we wait is not waited for again: others wait for us. */
+		r = error == -ETIMEDOUT ? error : overlay_reconcile(&netd->overlay, netd->mesh, NULL);
 	if (r == 0)
 		return OUTCOME_reverted;
 	(void)refuse(refusal, "broken", "the device refused the change (%s) and the way back (%s); trying again", strerror(-error),

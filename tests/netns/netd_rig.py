@@ -2,7 +2,7 @@
 """A netd on a host of the rig, with forge (tests/tools/forge.c) in the place of all others: no fetchd, no control plane.
 
   host = NetdHost(rig, "h1")         netd and wireguard-go are up, root pinned, keyset known
-  host.forge("peers mesh count=300 base=100.64.1.0 endpoint=198.18.0.9:51820")
+  host.forge("peers mesh count=300 base=100.64.1.0 endpoint=192.0.2.9:51820")
   host.publish(); host.offer()       {"outcome": "applied", "receipt": {...}, "us": ...}
   host.witness()                     what wg(8) and ip(8) say, to be compared
 """
@@ -20,7 +20,9 @@ FOLDER = os.path.join(rigs.ROOT, "build/netns-netd")
 FORGE = os.environ.get("FORGE") or os.path.join(rigs.ROOT, "build/tests/tools/forge")
 PROGRAMS = os.environ.get("LOOPBACK_BIN") or os.path.join(rigs.ROOT, "build/bin")
 SOCKETS = "/run/loopback/netd"
-CIDR, OWN, PEERS, ENDPOINT = "100.64.0.0/16", "100.64.0.1", "100.64.1.0", "198.18.0.9:51820"
+CIDR, OWN, PEERS = "100.64.0.0/16", "100.64.0.1", "100.64.1.0"
+# There is no route to it: a handshake fails at once. One on the link that is not there would hold wireguard-go up until ARP gives up, 3 s.
+ENDPOINT = "192.0.2.9:51820"
 SERVICES = ("loopback-netd", "loopback-wg")
 
 
@@ -178,12 +180,27 @@ class NetdHost:
 
     # ---- what happens to hosts
 
-    def kill(self, service="netd", number=signal.SIGKILL):
-        """Signal a service. SIGKILL is awaited: launch starts it again."""
+    def kill(self, service="netd"):
+        """SIGKILL a service, and wait until launch knows. It starts it again after its back-off."""
         pid = self.pid(service)
-        os.kill(pid, number)
-        if number == signal.SIGKILL:
-            rigs.wait_until(f"end of {service}", lambda: rigs.start_time(pid) is None, interval=0.002)
+        os.kill(pid, signal.SIGKILL)
+        rigs.wait_until(f"end of {service}", lambda: self.host.units()[f"loopback-{service}"]["pid"] != pid, interval=0.002)
+
+    def start(self):
+        """Have netd started now, not when launch's back-off is over, and wait until the device is as it wants it."""
+        self.host.launch("start", "loopback-netd")
+        self.wait_state()
+
+    def restart(self):
+        """SIGKILL netd and start it again. forge's connection is lost: connect()."""
+        self.kill()
+        self.start()
+
+    def reboot(self):
+        """Pull the plug, boot. forge's keys and documents are gone with it: only for a host's last test."""
+        self.close()
+        self.host.reboot(sure=True)
+        self.wait_state()
 
     def wait_state(self, state="running", timeout=15.0):
         """Wait until netd says that it is in this state."""
@@ -192,17 +209,22 @@ class NetdHost:
             return done.stdout and json.loads(done.stdout).get("state") == state
         rigs.wait_until(f"netd {state}", there, timeout)
 
-    def trace(self, run, calls="sendmsg,sendto,write,connect"):
-        """Run something while strace watches netd; returns its result and the lines that strace wrote."""
-        path = os.path.join(self.host.folder, "log/strace")
-        tracer = subprocess.Popen(["strace", "-f", "-qq", "-xx", "-s", "65536", "-e", f"trace={calls}", "-o", path, "-p", str(self.pid())],
-                                  stderr=subprocess.PIPE)
+    def trace(self, run, service="netd", calls="sendmsg,sendto"):
+        """Run something while strace watches netd; returns its result and what strace wrote of it.
+
+        @param service  "launch": netd is watched from its first step, should it be started meanwhile
+        """
+        path = os.path.join(self.host.folder, "strace")
+        pid = self.host.launch_pid if service == "launch" else self.pid(service)
+        # In the host's network namespace: there it finds out which sockets are netlink, and of what kind.
+        tracer = self.host.popen("strace", "-f", "-qq", "-s", "65536", "-e", f"trace={calls}", "-e", "signal=none", "-o", path,
+                                 "-p", str(pid))
         try:
-            rigs.wait_until("strace", lambda: "TracerPid:\t0" not in _status(self.pid()))
+            rigs.wait_until("strace", lambda: "TracerPid:\t0\n" not in _status(pid))
             result = run()
         finally:
             tracer.terminate()
-            tracer.communicate(timeout=10)
+            tracer.wait(timeout=10)
         with open(path, encoding="utf-8") as lines:
             return result, lines.read().splitlines()
 
