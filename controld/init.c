@@ -113,6 +113,7 @@ int controld_init(const char *dir, const char *keyset_path)
 	size_t n, there_n;
 	int r = keyset_read(keyset_path, bytes, sizeof(bytes), &n);
 
+	(void)umask(0077); /* SQLite makes its files with what this leaves */
 	if (r == 0)
 		r = become_owner(dir);
 	if (r == 0)

@@ -67,6 +67,7 @@ static int run_init(const struct options *options)
 		log_error("init: --root-pub FILE is needed: the root's public key, from `loopbackctl root create`");
 		return -EINVAL;
 	}
+	(void)umask(0077); /* SQLite makes its files with what this leaves */
 	r = key_read_public(options->root_pub, root);
 	if (r == 0)
 		r = become_owner(options->state);
