@@ -71,7 +71,7 @@ class Daemon:
                 self.process.wait(15)
             except subprocess.TimeoutExpired:
                 self.kill()
-        return self.process.returncode
+        return self.process.returncode if self.process else None
 
 
 class Answer:
