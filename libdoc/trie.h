@@ -80,7 +80,7 @@ _must_check_ int trie_commit(struct trie *trie, trie_emit_fn *emit, void *arg, s
 typedef int trie_lookup_fn(const struct hash *name, struct view *bytes, void *arg);
 
 struct trie_diff_events {
-	/** old NULL: added; new NULL: removed; both: replaced. Equal peers are not reported. Borrowed for the call. */
+	/** old NULL: added; new NULL: removed; both: replaced. Equal peers are not reported. Borrowed for the call. May be NULL: leaves are then not even decoded. */
 	int (*peer)(const struct peer *old, const struct peer *new, void *arg);
 	/** A node of the new trie that the lookup does not have; may be NULL, then it is -ENOENT. */
 	int (*missing)(const struct hash *name, void *arg);

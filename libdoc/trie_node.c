@@ -151,6 +151,11 @@ static int branch_read(struct pack_cursor *cursor, unsigned depth, struct trie_n
 	return present == 0 ? -EBADMSG : pack_done(cursor);
 }
 
+bool trie_node_is_leaf(struct view bytes)
+{
+	return bytes.n >= 2 && bytes.p[0] == 0x92 && bytes.p[1] == NODE_LEAF; /* an array of two that begins with this small integer */
+}
+
 int trie_node_decode(const void *bytes, size_t n, const uint8_t *path, unsigned depth, struct trie_node *node)
 {
 	CLEANUP(pack_reader_free) struct pack_reader reader = { .ready = false };

@@ -8,3 +8,6 @@
 void trie_leaf_write(struct pack_writer *writer, const struct peer *const *peers, unsigned count);
 /** Write a branch; a child that is NULL is empty. */
 void trie_branch_write(struct pack_writer *writer, const struct hash *const children[static TRIE_FANOUT]);
+
+/** Is this a leaf, by its first two bytes? Says nothing of the rest: trie_node_decode() does. */
+bool trie_node_is_leaf(struct view bytes);

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "libdoc/trie.h"
+#include "libdoc/trie_node.h"
 
 #define NODES_MAX (3 * PEERS_MAX)
 
@@ -49,9 +49,14 @@ static int visit(struct walk *walk, enum side side, const struct hash *name, uns
 	}
 	if (r < 0)
 		return r;
-	r = trie_node_decode(bytes.p, bytes.n, walk->path, depth, node);
-	if (r < 0)
-		return r;
+	if (!walk->events->peer && trie_node_is_leaf(bytes)) {
+		node->leaf = true; /* nobody asks for its peers: names are all that this walk is about */
+		node->count = 0;
+	} else {
+		r = trie_node_decode(bytes.p, bytes.n, walk->path, depth, node);
+		if (r < 0)
+			return r;
+	}
 	if (side == NEW && walk->events->fresh)
 		r = walk->events->fresh(name, bytes, walk->arg);
 	return r < 0 ? r : 1;
