@@ -32,8 +32,12 @@ static int read_texts(struct call *call, const struct json_field *field, json_t 
 	json_t *element;
 	size_t i;
 
-	if (!json_is_array(value) || (int64_t)json_array_size(value) > field->max)
-		return wrong(call, field->key, "an array of strings that is not too long");
+	char expected[80];
+
+	if (!json_is_array(value) || (int64_t)json_array_size(value) < field->min || (int64_t)json_array_size(value) > field->max) {
+		(void)snprintf(expected, sizeof(expected), "an array of %d to %d strings", (int)field->min, (int)field->max);
+		return wrong(call, field->key, expected);
+	}
 	json_array_foreach(value, i, element)
 		if (!json_is_string(element) || strlen(json_string_value(element)) != json_string_length(element))
 			return wrong(call, field->key, "an array of strings");
