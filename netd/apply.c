@@ -24,20 +24,45 @@ static bool allowed_equal(const struct merged_peer *wanted, const struct prefix 
 	return true;
 }
 
-static int put_whole(struct overlay *overlay, const struct merged_peer *wanted)
+static int put_whole(struct overlay *overlay, const struct merged_peer *wanted, uint16_t keepalive)
 {
 	struct wg_peer peer = {
 		.set_endpoint = wanted->endpoint.family != 0,
 		.set_keepalive = true,
 		.replace_allowed = true,
 		.endpoint = wanted->endpoint,
-		.keepalive = wanted->keepalive,
+		.keepalive = keepalive,
 		.allowed_count = wanted->allowed_count,
 		.allowed = wanted->allowed,
 	};
 
 	memcpy(peer.public_key, wanted->wg_key, KEY_BYTES);
 	return wg_put(overlay->wg, &peer);
+}
+
+/* Keep a key for overlay_settle(). Without memory for it there is nothing to settle: the peer gets its keepalive at once. */
+static bool put_off(struct overlay *overlay, const uint8_t *wg_key)
+{
+	if (overlay->unsettled_count % 64 == 0) {
+		void *grown = reallocarray(overlay->unsettled, overlay->unsettled_count + 64, KEY_BYTES);
+
+		if (!grown)
+			return false;
+		overlay->unsettled = grown;
+	}
+	memcpy(overlay->unsettled[overlay->unsettled_count++], wg_key, KEY_BYTES);
+	return true;
+}
+
+/*
+ * A peer that is new here, and most likely new to us over there at the same moment. Setting a keepalive makes WireGuard shake hands at once; two hosts that both do
+ * so throw away each other's answer and try again after 5 s (REKEY_TIMEOUT). So the one with the greater key waits for a moment.
+ */
+static int put_new(struct overlay *overlay, const struct merged_peer *wanted)
+{
+	bool wait = wanted->keepalive && memcmp(overlay->state->wg_public, wanted->wg_key, KEY_BYTES) > 0;
+
+	return put_whole(overlay, wanted, wait && put_off(overlay, wanted->wg_key) ? 0 : wanted->keepalive);
 }
 
 static int put_removal(struct overlay *overlay, const uint8_t *wg_key)
@@ -90,7 +115,7 @@ static int set_peer(const struct peer *old, const struct peer *new, void *arg)
 	if (!after.present)
 		return 0;
 	if (!before.present || memcmp(before.wg_key, after.wg_key, KEY_BYTES) != 0)
-		return put_whole(overlay, &after);
+		return put_new(overlay, &after);
 	peer = (struct wg_peer){
 		.set_endpoint = after.endpoint.family != 0 && !endpoint_equal(&before.endpoint, &after.endpoint),
 		.set_keepalive = before.keepalive != after.keepalive,
@@ -179,13 +204,38 @@ int overlay_stage_peer(struct overlay *overlay, const struct mesh *to, const str
 	if (id_equal(&peer->host, &overlay->state->host))
 		return 0;
 	r = mesh_merge(to, overlay->blobs, &peer->host, peer, &network->header.id, overlay->families, &wanted);
-	return r < 0 ? r : put_whole(overlay, &wanted);
+	return r < 0 ? r : put_new(overlay, &wanted);
 }
 
 int overlay_stage_end(struct overlay *overlay, const struct mesh *to, int r)
 {
 	r = end_change(overlay, r);
 	return r < 0 ? r : overlay_plumb(overlay, NULL, to);
+}
+
+int overlay_settle(struct overlay *overlay, const struct mesh *mesh)
+{
+	int r = overlay->wg ? wg_begin(overlay->wg, NULL) : -ENODEV;
+
+	for (unsigned i = 0; r == 0 && i < overlay->unsettled_count; i++) {
+		const uint8_t *wg_key = overlay->unsettled[i];
+		const struct id *host = owners_of_key(overlay->owners, wg_key);
+		struct wg_peer peer = { .set_keepalive = true };
+		struct merged_peer wanted;
+
+		if (!host) /* gone again */
+			continue;
+		r = mesh_merge(mesh, overlay->blobs, host, NULL, NULL, overlay->families, &wanted);
+		if (r < 0 || !wanted.present)
+			continue;
+		memcpy(peer.public_key, wg_key, KEY_BYTES);
+		peer.keepalive = wanted.keepalive;
+		r = wg_put(overlay->wg, &peer);
+	}
+	free(overlay->unsettled);
+	overlay->unsettled = NULL;
+	overlay->unsettled_count = 0;
+	return overlay->wg ? end_change(overlay, r) : r;
 }
 
 /* -- A comparison with the device ------------------------------------------------------------------------------------------------- */
@@ -305,7 +355,7 @@ static int put_absent(const struct peer *old _unused_, const struct peer *new, v
 	if (r < 0)
 		return r;
 	comparison->added++;
-	return put_whole(overlay, &wanted);
+	return put_whole(overlay, &wanted, wanted.keepalive);
 }
 
 int overlay_reconcile(struct overlay *overlay, const struct mesh *mesh, unsigned *mended)

@@ -196,6 +196,8 @@ static void finish(struct netd *netd, enum outcome outcome, const struct refusal
 			 now_us() - netd->offer->begun_us);
 	else if (outcome != OUTCOME_unchanged)
 		log_error("%s: %s (%s)", outcome_name(outcome), refusal->reason, refusal->code);
+	if (netd->overlay.unsettled_count)
+		loop_timer_set(netd->settle, SETTLE_KEEPALIVE_MS);
 	if (outcome != OUTCOME_unchanged && netd->state.deployed)
 		receipt_make(netd, outcome, refusal, &envelope);
 	result.receipt = (struct view){ envelope.bytes, envelope.n };
@@ -204,6 +206,15 @@ static void finish(struct netd *netd, enum outcome outcome, const struct refusal
 	documents_forget(netd);
 	send_or_hang_up(netd, MSG_result, &result);
 	ask_again(netd);
+}
+
+static void settle_due(void *arg)
+{
+	struct netd *netd = arg;
+	int r = overlay_settle(&netd->overlay, netd->mesh);
+
+	if (r < 0)
+		(void)log_errno(r, "cannot give new peers their keepalive; the next comparison with the device does");
 }
 
 static int finish_refused(struct netd *netd, const struct refusal *refusal)
@@ -546,5 +557,7 @@ int documents_listen(struct netd *netd, int fd, uid_t fetchd_uid)
 
 	if (r == 0)
 		r = loop_timer_new(netd->loop, ask_due, netd, &netd->ask_again);
+	if (r == 0)
+		r = loop_timer_new(netd->loop, settle_due, netd, &netd->settle);
 	return r < 0 ? r : listener_new(netd->loop, fd, &config, &netd->documents);
 }

@@ -29,6 +29,9 @@ int overlay_attach(struct overlay *overlay)
 void overlay_detach(struct overlay *overlay)
 {
 	wg_close(overlay->wg);
+	free(overlay->unsettled);
+	overlay->unsettled = NULL;
+	overlay->unsettled_count = 0;
 	overlay->wg = NULL;
 	overlay->index = 0;
 }

@@ -17,6 +17,8 @@ struct overlay {
 	int index;
 	unsigned families; /* bits 4 and 6: of the underlay */
 	unsigned removals; /* of the change under way: keys that may have to go */
+	unsigned unsettled_count;
+	uint8_t (*unsettled)[KEY_BYTES]; /* new peers that have no keepalive yet: overlay_settle() */
 	/* What the work below goes by; borrowed. */
 	const struct state *state;
 	const struct blobs *blobs;
@@ -46,6 +48,11 @@ _must_check_ int overlay_plumb(struct overlay *overlay, const struct mesh *from,
  * @return 0; negative errno: the device is in between, overlay_reconcile() brings it to either
  */
 _must_check_ int overlay_change(struct overlay *overlay, const struct mesh *from, const struct mesh *to);
+
+#define SETTLE_KEEPALIVE_MS 500 /* more than hosts are apart in applying the same change */
+
+/** Give new peers the keepalive that was held back, SETTLE_KEEPALIVE_MS after the change that brought them (apply.c says why). @return 0; negative errno */
+_must_check_ int overlay_settle(struct overlay *overlay, const struct mesh *mesh);
 
 /**
  * A first configuration, when nothing is in force, is handed to the device while it is still being checked, so that a userspace WireGuard works at
