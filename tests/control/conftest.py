@@ -14,6 +14,17 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 import agent as agents  # noqa: E402
 import plane as planes  # noqa: E402
+from cli_console import program  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs():
+    """Copies that any user may execute, as installed programs are: the sources may be in a home that is root's alone."""
+    with tempfile.TemporaryDirectory(prefix="loopback-bin.") as folder, pytest.MonkeyPatch.context() as patch:
+        shutil.copytree(program(""), folder, dirs_exist_ok=True)
+        os.chmod(folder, 0o755)
+        patch.setenv("LOOPBACK_BIN", folder)
+        yield
 
 
 @pytest.fixture
