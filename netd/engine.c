@@ -127,7 +127,8 @@ void engine_attach(struct netd *netd)
 		return;
 	}
 	netd->engine = ENGINE_RUNNING;
-	loop_timer_set(netd->drift, DRIFT_MS);
+	/* A tunnel that stood still may yet carry out what a change, or a netd, before this one sent it. */
+	loop_timer_set(netd->drift, SETTLE_MS);
 	log_info("%s is up (%s WireGuard), %u networks, %" PRIu64 " peers", netd->overlay.name,
 		 netd->overlay.kind == WG_KERNEL ? "kernel" : "userspace", netd->mesh ? netd->mesh->network_count : 0,
 		 netd->mesh ? netd->mesh->peers : 0);

@@ -15,6 +15,7 @@
 #define STALE_MS (15 * 60 * 1000)    /* no fresh head for so long: shown as stale, nothing is torn down */
 #define OFFER_MS (60 * 1000)         /* fetchd has so long to bring what an offer needs */
 #define DRIFT_MS (5 * 60 * 1000)     /* between comparisons with the device that nothing else asked for (M12) */
+#define SETTLE_MS 5000               /* to the first of them after a device was taken over */
 #define RETRY_MS 5000                /* after a device that could not be brought to either state */
 #define WANT_MAX 1000                /* blobs asked for at once (libipc/messages.def) */
 
@@ -52,7 +53,7 @@ struct netd {
 	bool asked;
 	uint8_t nonce[32]; /* the outstanding one */
 	struct offer *offer; /* under way; NULL */
-	struct loop_timer *offer_deadline, *ask_again;
+	struct loop_timer *offer_deadline, *ask_again, *settle;
 	unsigned refusals; /* in a row */
 };
 
