@@ -99,6 +99,15 @@ static int become(const char *user)
 	return 0;
 }
 
+/* A service manager's User= leaves the user's own group in the list (initgroups(3)), where it gives nothing that the gid does not. */
+static bool has_other_groups(void)
+{
+	gid_t group = 0;
+	int count = getgroups(1, &group); /* EINVAL: there are more */
+
+	return count < 0 || (count == 1 && group != getegid());
+}
+
 /* Trust nothing that was returned: try to get it back. */
 static int prove(uint64_t kept)
 {
@@ -115,7 +124,7 @@ static int prove(uint64_t kept)
 	for (unsigned i = 0; i < 3; i++)
 		if (uid[i] == 0 || gid[i] == 0 || uid[i] != uid[0] || gid[i] != gid[0])
 			return -ENOTRECOVERABLE;
-	if (getgroups(0, NULL) > 0)
+	if (has_other_groups())
 		return -ENOTRECOVERABLE;
 	if (capabilities_set(kept | 1ULL << CAP_SYS_ADMIN | 1ULL << CAP_SETUID) == 0)
 		return -ENOTRECOVERABLE;
@@ -143,8 +152,9 @@ int sandbox_drop(const struct privileges *privileges, const char *user)
 		r = become(account);
 		if (r < 0)
 			return r;
-	} else if (getgroups(0, NULL) > 0) {
-		log_error("started with supplementary groups; the unit must say SupplementaryGroups= (empty)");
+	} else if (has_other_groups()) {
+		log_error("started with groups besides %u, the user's own; it may be a member of no other and the unit must name none",
+			  (unsigned)getegid());
 		return -EPERM;
 	}
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)

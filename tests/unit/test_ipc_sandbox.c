@@ -161,14 +161,15 @@ static int no_signals_to_others(void *arg)
 	return syscall(SYS_tgkill, parent, parent, 0) == 0 ? 1 : 0; /* another uid: EPERM, whatever Landlock knows */
 }
 
-/* As the unit starts it: not root any more, capabilities ambient. */
+/* As the unit starts it: not root any more, its own group in the list (initgroups(3)), capabilities ambient. */
 static int start_as_the_user(void *arg)
 {
+	const gid_t own = 65534;
 	const struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2] = { { .effective = 1U << CAP_NET_BIND_SERVICE } };
 
 	data[0].permitted = data[0].inheritable = data[0].effective;
-	EXPECT(setgroups(0, NULL) == 0 && setgid(65534) == 0);
+	EXPECT(setgroups(1, &own) == 0 && setgid(own) == 0);
 	EXPECT(prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0 && setuid(65534) == 0);
 	EXPECT(syscall(SYS_capset, &header, data) == 0);
 	EXPECT(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0) == 0);
@@ -179,11 +180,12 @@ static int start_as_the_user(void *arg)
 	return 0;
 }
 
-static int start_with_groups(void *arg _unused_)
+static int start_with_groups(void *arg)
 {
-	const gid_t group = 65534;
+	const gid_t groups[] = { 65534, 65533 };
+	bool own_too = arg;
 
-	EXPECT(setgroups(1, &group) == 0 && setgid(65534) == 0 && setuid(65534) == 0);
+	EXPECT(setgroups(own_too ? 2 : 1, own_too ? groups : groups + 1) == 0 && setgid(65534) == 0 && setuid(65534) == 0);
 	EXPECT(sandbox_drop(&test_privileges, NULL) == -EPERM);
 	return 0;
 }
@@ -240,6 +242,7 @@ START_TEST(the_user_itself_can_start)
 
 	places_make(&places);
 	ck_assert_exited_well(in_child(start_as_the_user, &places));
+	ck_assert_exited_well(in_child(start_with_groups, NULL));
 	ck_assert_exited_well(in_child(start_with_groups, &places));
 }
 END_TEST
