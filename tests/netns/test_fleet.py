@@ -67,3 +67,15 @@ def test_a_host_that_was_away_learns_what_it_missed(fleet):
     fleet.wait_converged()
     address = fleet.overlay(new)
     assert fleets.Reach(fleet, [("h2", address)]).result()[("h2", address)] is not None
+
+
+def test_the_first_packet_to_a_new_host_does_not_wait_for_a_second_handshake(fleet):
+    """Two hosts that learn of each other at the same moment must not both initiate: WireGuard would try again only after 5 s."""
+    slowest = 0.0
+    for name in ("h7", "h8", "h9"):
+        fleet.boot_host(name)
+        fleet.enroll(name)
+        fleet.wait_converged()
+        pairs = [(name, fleet.overlay(other)) for other in fleet.members() if other != name]
+        slowest = max(slowest, max(fleets.Reach(fleet, pairs).result().values()))
+    assert slowest < 3.0, slowest
