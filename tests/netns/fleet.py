@@ -179,8 +179,7 @@ class Reach:
     def __init__(self, fleet, pairs, patience=10.0):
         """
         @param pairs     [(source host, address)]
-        @param patience  seconds to go on asking. A new tunnel may need one repetition of its handshake, which WireGuard makes
-                         after 5 s: two hosts that begin at the same moment refuse each other's first.
+        @param patience  seconds to go on asking: more than the 5 s after which WireGuard repeats a handshake that was lost
         """
         self.fleet, self.patience, self.begun = fleet, patience, time.monotonic()
         self.running = {pair: self.ask(pair) for pair in pairs}
