@@ -95,6 +95,7 @@ static void failed(struct fetchd *fetchd, const char *text)
 
 	note_error(fetchd, text);
 	poll->failures++;
+	poll->settled = false; /* the next one is not parked: it is to tell that the control plane is back */
 	wait_at_least(poll, backoff_ms(poll->failures));
 	schedule(fetchd);
 }

@@ -3,7 +3,8 @@
  * The long poll: netd's question goes out, a head comes back; netd's receipts ride along.
  *
  * Never more than one is under way. A poll that carries news (receipts, a changed registration) asks for an answer at once, which tells that the
- * news has arrived; so does the first after a change, whose head netd may be waiting for to confirm it. All others park for 50 s.
+ * news has arrived; so does the first after a change, whose head netd may be waiting for to confirm it, and the first after trouble, which tells that it is
+over. All others park for 50 s.
  */
 #pragma once
 
