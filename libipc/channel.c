@@ -442,6 +442,15 @@ static void turn_away(int fd, const struct listener *listener, const struct ucre
 	close_fd(fd);
 }
 
+static unsigned count_of(const struct listener *listener, uid_t uid)
+{
+	unsigned count = 0;
+
+	for (const struct channel *channel = listener->channels; channel; channel = channel->next)
+		count += channel->uid == uid;
+	return count;
+}
+
 static void accept_one(int fd, uint32_t events _unused_, void *arg)
 {
 	struct listener *listener = arg;
@@ -461,7 +470,7 @@ static void accept_one(int fd, uint32_t events _unused_, void *arg)
 		turn_away(peer, listener, &who, "this socket is not for this user");
 		return;
 	}
-	if (listener->count >= config->channels_max) {
+	if (listener->count >= config->channels_max || (config->uid_max && count_of(listener, who.uid) >= config->uid_max)) {
 		turn_away(peer, listener, &who, "too many connections already");
 		return;
 	}

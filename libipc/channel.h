@@ -73,6 +73,7 @@ struct listener_config {
 	uid_t uid;             /* only this uid may connect */
 	bool any_uid;          /* everybody may, uid is not looked at */
 	unsigned channels_max; /* of this listener; one more is turned away, with a log line */
+	unsigned uid_max;      /* of these, of one uid; 0: no limit of its own. So that nobody can take all that is for everybody */
 	struct channel_events events;
 	listener_accept_fn *accepted; /* may be NULL */
 	void *arg;                    /* given to the events */

@@ -11,6 +11,7 @@
 
 #define VIEW_VERSION 1
 #define VIEWERS_MAX 16
+#define VIEWERS_OF_UID_MAX 4
 #define NEVER UINT32_MAX
 
 struct peer_list {
@@ -119,6 +120,8 @@ static int on_message(struct channel *channel, struct message *message, void *ar
 		fd = r = memfd_of("view", view.bytes, view.n);
 	if (r < 0)
 		return log_errno(r, "cannot make a view");
+	/* One view a connection: whoever asks on and does not read would pile them up, and with them our memory and descriptors. */
+	channel_phase_set(channel, PHASE_START);
 	return channel_send(channel, MSG_view, &(struct msg_view){ .bytes = view.n }, &fd);
 }
 
@@ -130,6 +133,7 @@ int view_listen(struct netd *netd, int fd)
 		.phase = PHASE_READY,
 		.any_uid = true, /* the socket's mode says who may */
 		.channels_max = VIEWERS_MAX,
+		.uid_max = VIEWERS_OF_UID_MAX,
 		.events = { on_message, NULL },
 		.arg = netd,
 	};

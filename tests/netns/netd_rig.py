@@ -7,6 +7,7 @@
   host.witness()                     what wg(8) and ip(8) say, to be compared
 """
 
+import difflib
 import json
 import os
 import re
@@ -59,14 +60,17 @@ class Forge:
 class NetdHost:
     """One host: netd, a tunnel, and a forge that netd takes for its fetchd."""
 
-    def __init__(self, rig, name="h1", peers=20, options="", mesh=True):
+    def __init__(self, rig, name="h1", peers=20, options="", mesh=True, prepare=None):
         """
         @param peers    how many others are in the network "mesh" at first
         @param options  more for netd's command line
         @param mesh     False: nothing is offered yet
+        @param prepare  called with the rig's host before anything runs on it
         """
         self.name, self.peers, self.generation = name, peers, 0
         self.host = rig.add_host(name, f"198.18.0.{20 + int(name[1:])}")
+        if prepare:
+            prepare(self.host)
         self.host.start(*SERVICES, options={"netd": f"--interface lb0 --listen-port 51820 {options}"})
         self.forge = Forge(self.host)
         assert self.forge(f"pin {SOCKETS}/admin.sock")["pinned"]
@@ -126,8 +130,14 @@ class NetdHost:
         assert len(result["reason"]) > 20 and f"({code})" in self.log()[log:], self.log()[log:]
         last = self.status()["last_result"]
         assert (last["outcome"], last["code"], last["reason"]) == (outcome, code, result["reason"]), last
-        assert self.witness() == before
+        self.unmoved(before)
         return result
+
+    def unmoved(self, before):
+        """Nothing on the host has changed since this witness()."""
+        now = self.witness()
+        assert now == before, "\n".join(difflib.unified_diff(*(json.dumps(state, indent=0).replace("\\n", "\n").splitlines()
+                                                               for state in (before, now)), lineterm="", n=0))
 
     # ---- witnesses
 

@@ -4,8 +4,8 @@
  *
  * Reads commands from stdin, one a line, "verb word ... key=value ...", and answers each with one line of JSON: {"ok": true, ...} or
  * {"ok": false, "error": "..."}. Keys, networks and connections are named; a key is made when it is first named. What a command understands stands
- * before its function: forge_sign.h (keyset), forge_mesh.h (network empty host self peers peer unpeer tamper publish setconf),
- * forge_talk.h (connect disconnect hello hand-over pin offer await bring listen send).
+ * before its function: forge_sign.h (keyset clock), forge_mesh.h (network empty host self peers peer unpeer tamper publish setconf),
+ * forge_talk.h (connect disconnect hello hand-over pin offer await bring listen send flood).
  *
  *   pin /run/loopback/netd/admin.sock
  *   connect /run/loopback/netd/documents.sock as=_lb-fetchd
@@ -29,6 +29,7 @@ static const struct command {
 	{ "hello", cmd_hello },     { "pin", cmd_pin },         { "disconnect", cmd_disconnect },
 	{ "offer", cmd_offer },     { "await", cmd_await },     { "hand-over", cmd_hand_over },
 	{ "bring", cmd_bring },     { "listen", cmd_listen },   { "send", cmd_send },
+	{ "flood", cmd_flood },     { "clock", cmd_clock },
 };
 
 static void words_split(char *line, struct words *words)

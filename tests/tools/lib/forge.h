@@ -199,6 +199,7 @@ struct forge {
 	uint64_t head_generation, host_generation;
 	struct pack_writer last_head;
 	uint64_t receipt_generation;
+	int64_t clock; /* seconds that the control plane's is ahead */
 
 	uint8_t frame[FRAME_BYTES_MAX];
 	struct answer answer;
@@ -225,6 +226,12 @@ static inline uint64_t now_us(void)
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/** What the control plane's clock says. */
+static inline uint64_t clock_of(const struct forge *forge)
+{
+	return (uint64_t)((int64_t)time(NULL) + forge->clock);
 }
 
 /** Bytes that follow from forge's seed and a name, so that a run can be repeated. */

@@ -74,11 +74,18 @@ static struct document_header header_next(const struct forge *forge, const struc
 		.id = *id,
 		.epoch = lies->set_epoch ? lies->epoch : forge->keyset.header.epoch,
 		.generation = next,
-		.issued = (uint64_t)time(NULL),
+		.issued = clock_of(forge),
 	};
 }
 
-static int keyset_keys(struct forge *forge, const char *names, uint32_t usage, struct keyset *keyset)
+/* clock [ahead=SECONDS] [behind=SECONDS]: of what is dated from now on */
+static int cmd_clock(struct forge *forge, struct words *words)
+{
+	forge->clock = (int64_t)number_of(words, "ahead", 0) - (int64_t)number_of(words, "behind", 0);
+	return 0;
+}
+
+static int keyset_keys(struct forge *forge, const char *names, uint32_t usage, uint64_t ends, struct keyset *keyset)
 {
 	char name[32];
 
@@ -89,7 +96,7 @@ static int keyset_keys(struct forge *forge, const char *names, uint32_t usage, s
 			return wrong(forge, "too many keys");
 		memcpy(keyset->keys[keyset->count].key, key->public, KEY_BYTES);
 		keyset->keys[keyset->count].usage = usage;
-		keyset->keys[keyset->count++].not_after = 0;
+		keyset->keys[keyset->count++].not_after = ends;
 	}
 	return 0;
 }
@@ -112,12 +119,13 @@ static int keyset_sign(struct forge *forge, const struct pack_writer *payload, c
 	return r;
 }
 
-/* keyset [root=root] [by=root[,...]] [online=online[,...]] [operator=...] [epoch=] [generation=] [deployment=here] */
+/* keyset [root=root] [by=root[,...]] [online=online[,...]] [operator=...] [epoch=] [generation=] [deployment=here] [ends=SECONDS]: when its keys end */
 static int cmd_keyset(struct forge *forge, struct words *words)
 {
 	CLEANUP(pack_writer_free) struct pack_writer payload = { .bytes = NULL }, envelope = { .bytes = NULL };
 	const char *root_name = word_of(words, "root"), *by = word_of(words, "by"), *online = word_of(words, "online");
 	const char *deployment = word_of(words, "deployment");
+	uint64_t ends = number_of(words, "ends", 0);
 	const struct named_key *root = key_named(forge, root_name ? root_name : "root");
 	struct keyset keyset = { .name = "forged" };
 	int r;
@@ -125,13 +133,13 @@ static int cmd_keyset(struct forge *forge, struct words *words)
 	keyset.header.deployment = keyset.header.id = deployment_named(forge, deployment ? deployment : "here");
 	keyset.header.epoch = (uint32_t)number_of(words, "epoch", forge->keyset.header.epoch ? forge->keyset.header.epoch : 1);
 	keyset.header.generation = number_of(words, "generation", forge->keyset.header.generation + 1);
-	keyset.header.issued = (uint64_t)time(NULL);
+	keyset.header.issued = clock_of(forge);
 	if (!root)
 		return wrong(forge, "too many keys");
 	memcpy(keyset.root, root->public, KEY_BYTES);
-	r = keyset_keys(forge, online ? online : "online", KEY_ONLINE, &keyset);
+	r = keyset_keys(forge, online ? online : "online", KEY_ONLINE, ends, &keyset);
 	if (r == 0)
-		r = keyset_keys(forge, word_of(words, "operator"), KEY_OPERATOR, &keyset);
+		r = keyset_keys(forge, word_of(words, "operator"), KEY_OPERATOR, ends, &keyset);
 	if (r == 0)
 		r = keyset_encode(&keyset, &payload);
 	if (r == 0)
