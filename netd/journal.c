@@ -60,13 +60,26 @@ static unsigned record_next(const uint8_t *file, size_t size, size_t *at, struct
 	return head[0];
 }
 
+static int replay_commit(struct view body, struct journal_end *end)
+{
+	struct head_entry entries[HEAD_ENTRIES_MAX];
+	int count = have_decode(body.p, body.n, entries);
+
+	if (count < 0)
+		return count;
+	memcpy(end->entries, entries, (size_t)count * sizeof(entries[0]));
+	end->count = (unsigned)count;
+	end->interrupted = false;
+	return 0;
+}
+
 static int replay(const uint8_t *file, size_t size, struct blobs *blobs, struct journal_end *end, size_t *good)
 {
 	struct view body;
 	unsigned kind;
+	size_t at = 0;
 
-	*good = 0;
-	while ((kind = record_next(file, size, good, &body)) != 0) {
+	for (*good = 0; (kind = record_next(file, size, &at, &body)) != 0; *good = at) {
 		struct hash name;
 		int r = 0;
 
@@ -76,9 +89,7 @@ static int replay(const uint8_t *file, size_t size, struct blobs *blobs, struct 
 			r = blobs_put(blobs, &name, body.p, body.n);
 			break;
 		case RECORD_COMMIT:
-			r = have_decode(body.p, body.n, end->entries);
-			end->count = r < 0 ? 0 : (unsigned)r;
-			end->interrupted = false;
+			r = replay_commit(body, end);
 			break;
 		case RECORD_INTENT:
 		case RECORD_ABORT:
@@ -87,6 +98,8 @@ static int replay(const uint8_t *file, size_t size, struct blobs *blobs, struct 
 		default:
 			r = -EBADMSG;
 		}
+		if (r == -EBADMSG)
+			return 0; /* whole, but nothing that this netd writes: damage like any other, the file is used up to it */
 		if (r < 0)
 			return r;
 	}

@@ -149,6 +149,43 @@ START_TEST(a_diff_is_the_difference_of_the_sets)
 }
 END_TEST
 
+START_TEST(a_walk_without_peers_names_the_same_nodes)
+{
+	for (size_t mix = 0; mix < ARRAY_SIZE(mixes); mix++)
+		for (uint64_t seed = 1; seed <= 5; seed++) {
+			CLEANUP(pair_free) struct pair pair = pair_of(seed, mixes[mix].among, mixes[mix].alike);
+			_cleanup_(store_free) struct store *store = store_new();
+			struct store *fresh[2], *missing[2];
+			struct trie_diff_events names = { .missing = on_missing, .fresh = on_fresh };
+			struct dice dice = dice_of(seed);
+
+			/* All of the old one, some of the new one. */
+			store_add(store, pair.old_nodes);
+			for (unsigned i = 0; i < STORE_BUCKETS; i++)
+				for (const struct stored *node = pair.new_nodes->buckets[i]; node; node = node->next)
+					if (hash_equal(&node->name, &pair.new) || dice_below(&dice, 3))
+						ck_assert_int_eq(store_emit(&node->name, node->bytes, node->n, store), 0);
+			for (unsigned i = 0; i < 2; i++) {
+				struct told told = { store, fresh[i] = store_new(), missing[i] = store_new(), NULL, NULL, 0, 0, 0, 0 };
+
+				ck_assert_int_eq(trie_diff(&pair.old, &pair.new, lookup, i ? &names : &events, &told), 0);
+			}
+			ck_assert_uint_eq(fresh[0]->count, fresh[1]->count);
+			ck_assert_uint_eq(missing[0]->count, missing[1]->count);
+			for (unsigned i = 0; i < STORE_BUCKETS; i++) {
+				for (const struct stored *node = fresh[0]->buckets[i]; node; node = node->next)
+					ck_assert_ptr_nonnull(store_find(fresh[1], &node->name));
+				for (const struct stored *node = missing[0]->buckets[i]; node; node = node->next)
+					ck_assert_ptr_nonnull(store_find(missing[1], &node->name));
+			}
+			for (unsigned i = 0; i < 2; i++) {
+				store_free(fresh[i]);
+				store_free(missing[i]);
+			}
+		}
+}
+END_TEST
+
 START_TEST(from_nothing_and_to_nothing)
 {
 	for (uint64_t seed = 1; seed <= 10; seed++) {
@@ -348,7 +385,7 @@ START_TEST(a_lookup_tells_missing_from_absent)
 }
 END_TEST
 
-UNIT_MAIN("doc: trie walks", a_diff_is_the_difference_of_the_sets, from_nothing_and_to_nothing,
+UNIT_MAIN("doc: trie walks", a_diff_is_the_difference_of_the_sets, a_walk_without_peers_names_the_same_nodes, from_nothing_and_to_nothing,
 	  what_is_missing_is_told_until_all_is_there, a_missing_node_without_a_listener_is_an_error, equal_roots_cost_nothing,
 	  one_change_among_ten_thousand_costs_its_path, a_callback_can_end_a_walk, a_misplaced_peer_ends_a_walk,
 	  a_trie_that_unfolds_without_end_is_given_up, a_lookup_tells_missing_from_absent)

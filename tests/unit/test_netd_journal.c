@@ -235,6 +235,52 @@ START_TEST(a_flipped_bit_anywhere_is_old_or_new)
 }
 END_TEST
 
+/* A whole record of any kind, as netd/journal.h describes it. */
+static size_t put_record(uint8_t *out, uint8_t kind, const void *body, size_t n)
+{
+	uint8_t *at = out;
+
+	*at++ = kind;
+	for (unsigned i = 0; i < 4; i++)
+		*at++ = (uint8_t)(n >> (24 - 8 * i));
+	memcpy(at, body, n);
+	at += n;
+	ck_assert_int_eq(crypto_generichash(at, 16, out, (size_t)(at - out), NULL, 0), 0);
+	return (size_t)(at - out) + 16;
+}
+
+START_TEST(a_whole_record_that_is_not_ours_is_damage)
+{
+	/* Kinds that there are not, a commit that names nothing readable, and one that begins well. */
+	static const struct {
+		uint8_t kind;
+		const char *body;
+	} records[] = { { 0, "" }, { 5, "" }, { 255, "body" }, { 3, "" }, { 3, "junk" }, { 3, "\x91\x96\x03" } };
+	struct sample sample = sample_make();
+
+	for (size_t i = 0; i < ARRAY_SIZE(records); i++) {
+		_cleanup_folder_ struct folder folder = folder_new();
+		uint8_t bytes[16384 + 64];
+		size_t n = sample.first_commit;
+
+		/* The first commit, the record, the second transaction. */
+		memcpy(bytes, sample.bytes, n);
+		n += put_record(bytes + n, records[i].kind, records[i].body, strlen(records[i].body));
+		memcpy(bytes + n, sample.bytes + sample.first_commit, sample.n - sample.first_commit);
+		file_put(&folder, "mesh.log", bytes, n + sample.n - sample.first_commit);
+		{
+			_cleanup_opened_ struct opened opened = reopened(&folder);
+
+			ck_assert(entries_are(&opened.end, 10, 2));
+			ck_assert_uint_eq(log_bytes(&folder), sample.first_commit);
+			ck_assert_int_eq(transact(opened.journal, 30, 1), 0);
+		}
+		_cleanup_opened_ struct opened opened = reopened(&folder);
+		ck_assert(entries_are(&opened.end, 30, 1));
+	}
+}
+END_TEST
+
 START_TEST(garbage_is_an_empty_journal)
 {
 	for (uint64_t seed = 1; seed <= 50; seed++) {
@@ -544,7 +590,7 @@ START_TEST(a_link_in_place_of_the_log_is_not_followed)
 END_TEST
 
 UNIT_MAIN("netd: journal", a_new_journal_is_empty, the_last_commit_counts, a_log_cut_anywhere_is_old_or_new,
-	  a_flipped_bit_anywhere_is_old_or_new, garbage_is_an_empty_journal, an_abort_leaves_what_was_in_force,
+	  a_flipped_bit_anywhere_is_old_or_new, a_whole_record_that_is_not_ours_is_damage, garbage_is_an_empty_journal, an_abort_leaves_what_was_in_force,
 	  blobs_of_an_abandoned_set_are_not_written_with_the_next, a_reset_forgets_everything, a_full_head_fits,
 	  a_full_disk_refuses_the_intent_and_keeps_the_log, a_disk_that_fills_up_after_the_intent_still_takes_the_commit,
 	  a_write_cut_short_does_not_count, a_long_log_is_written_anew, a_short_log_or_a_useful_one_stays,

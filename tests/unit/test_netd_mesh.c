@@ -63,6 +63,11 @@ START_TEST(a_set_without_this_hosts_document_is_refused)
 	ck_assert_refused(&world, world_open(&world, &mesh), "other-host");
 	world.count = 0;
 	ck_assert_refused(&world, world_open(&world, &mesh), "other-host");
+	/* Another host's beside it. */
+	world_publish(&world);
+	world.entries[world.count++] = world.entries[0];
+	world.entries[0].id = id_of(77);
+	ck_assert_refused(&world, world_open(&world, &mesh), "other-host");
 	/* Another host's document under our name. */
 	world.document.header.id = id_of(77);
 	world_publish(&world);
