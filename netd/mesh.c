@@ -86,13 +86,17 @@ static int host_open(const struct opening *opening)
 	struct mesh *mesh = opening->mesh;
 	const struct head_entry *entry = NULL;
 	struct envelope envelope;
+	unsigned hosts = 0;
 	int r;
 
 	for (unsigned i = 0; i < mesh->count; i++)
-		if (mesh->entries[i].type == DOC_host)
+		if (mesh->entries[i].type == DOC_host) {
 			entry = &mesh->entries[i];
-	if (!entry || !id_equal(&entry->id, &opening->state->host))
-		return refuse(opening->refusal, "other-host", "the head names no host document of this host");
+			hosts++;
+		}
+	/* Not one more either: what is in force has to fit, with the keyset, into what netd tells that it has. */
+	if (hosts != 1 || !id_equal(&entry->id, &opening->state->host))
+		return refuse(opening->refusal, "other-host", "the head names %u host documents; expected one, of this host", hosts);
 	r = document_open(opening, entry, &envelope);
 	if (r < 0)
 		return r;
