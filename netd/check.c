@@ -9,11 +9,13 @@
 struct check {
 	const struct state *state;
 	struct owners *owners;
+	const struct mesh *mesh; /* the new one, whole */
 	struct refusal *refusal;
 	mesh_accepted_fn *accepted;
 	void *accepted_arg;
 	int accepted_error; /* what accepted failed with: not a fault of the documents */
 	int64_t difference; /* entries more than before, of the network under way */
+	uint32_t changed;   /* entries looked at, of the same */
 };
 
 static int forget_old(const struct peer *old, const struct peer *new _unused_, void *arg)
@@ -54,6 +56,20 @@ static int check_statement(const struct check *check, const struct network_docum
 	return 0;
 }
 
+/* A peer is one host with one key, through however many networks it comes. */
+static int check_merge(const struct check *check, const struct mesh_walk *walk, const struct peer *new)
+{
+	struct merged_peer merged;
+	char host[ID_TEXT];
+	int r = check->mesh->network_count < 2
+			? 0
+			: mesh_merge(check->mesh, walk->blobs, &new->host, new, &walk->network->header.id, 0, &merged);
+
+	return r != -EKEYREJECTED ? r
+				  : refuse(check->refusal, "two-keys", "network %s and another disagree on the key of host %s",
+					   walk->network->name, id_format(&new->host, host));
+}
+
 static int note_new(struct check *check, const struct network_document *network, const struct peer *peer)
 {
 	char one[ID_TEXT], other[ID_TEXT], text[PREFIX_TEXT];
@@ -82,6 +98,10 @@ static int check_peer(const struct peer *old, const struct peer *new, void *arg)
 	check->difference += (new != NULL) - (old != NULL);
 	if (!new)
 		return 0;
+	/* Before more is verified than the manifest admits to. */
+	if (++check->changed > network->count)
+		return refuse(check->refusal, "count", "network %s: the manifest says %u peers, the trie has more", network->name,
+			      network->count);
 	own = id_equal(&new->host, &check->state->host);
 	if (own)
 		r = check_own(check, network, new);
@@ -94,6 +114,8 @@ static int check_peer(const struct peer *old, const struct peer *new, void *arg)
 		if (!network_document_covers(network, &new->addresses[i]))
 			r = refuse(check->refusal, "address", "%s of host %s is not within network %s",
 				   prefix_format(&new->addresses[i], text), id_format(&new->host, host), network->name);
+	if (r == 0)
+		r = check_merge(check, walk, new);
 	if (r == 0)
 		r = note_new(check, network, new);
 	if (r == 0 && check->accepted)
@@ -141,7 +163,7 @@ static int check_network(struct check *check, struct mesh_walk *walk, const stru
 	int64_t count;
 	int r;
 
-	check->difference = 0;
+	check->difference = check->changed = 0;
 	walk->events.peer = check_peer;
 	walk->old = before ? &was : NULL;
 	walk->new = &one;
@@ -164,7 +186,9 @@ static int check_network(struct check *check, struct mesh_walk *walk, const stru
 int mesh_check(const struct state *state, const struct blobs *blobs, const struct mesh *old, const struct mesh *new, struct owners *owners,
 	       mesh_accepted_fn *accepted, void *arg, struct refusal *refusal)
 {
-	struct check check = { .state = state, .owners = owners, .refusal = refusal, .accepted = accepted, .accepted_arg = arg };
+	struct check check = {
+		.state = state, .owners = owners, .mesh = new, .refusal = refusal, .accepted = accepted, .accepted_arg = arg
+	};
 	struct mesh_walk walk = { .blobs = blobs, .events.peer = forget_old, .old = old, .new = new, .arg = &check };
 	int r = 0;
 

@@ -218,7 +218,7 @@ int mesh_diff(struct mesh_walk *walk)
 static int merge_entry(const struct network_document *network, const struct peer *peer, unsigned families, struct merged_peer *merged)
 {
 	if (merged->present && memcmp(merged->wg_key, peer->statement.wg_key, KEY_BYTES) != 0)
-		return -EBADMSG;
+		return -EKEYREJECTED;
 	memcpy(merged->wg_key, peer->statement.wg_key, KEY_BYTES);
 	merged->present = true;
 	/* The most conservative of several networks: the shortest interval that keeps the path open. */

@@ -89,7 +89,7 @@ struct merged_peer {
  * Merge a host's entries over all networks of a mesh (NULL: none).
  * @param known an entry that the caller has in hand already, of network `of`; NULL: none
  * @param families bit 4 and bit 6: which underlay families this host has; the first endpoint of one of them is taken
- * @return 0; -EBADMSG the networks disagree on its key; -ENOENT a node is missing
+ * @return 0; -EKEYREJECTED the networks disagree on its key; -ENOENT a node is missing; -EBADMSG or is malformed
  */
 _must_check_ int mesh_merge(const struct mesh *mesh, const struct blobs *blobs, const struct id *host, const struct peer *known,
 			    const struct id *of, unsigned families, struct merged_peer *merged);

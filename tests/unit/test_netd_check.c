@@ -220,6 +220,30 @@ START_TEST(two_keys_of_this_host_in_two_networks_are_refused)
 }
 END_TEST
 
+START_TEST(two_keys_of_a_peer_in_two_networks_are_refused)
+{
+	_cleanup_world_ struct world world = world_new();
+	_cleanup_mesh_ struct mesh *mesh = NULL, *next = NULL;
+	struct peer peer = world_peer(&world, 10);
+	struct actor host = host_of(10);
+
+	(void)world_network_add(&world, 1);
+	(void)world_network_add(&world, 1);
+	world_put(&world, 0, &peer);
+	world_put(&world, 1, &peer);
+	ck_assert_accepted(&world, world_accept(&world, NULL, &mesh));
+	/* In one of them alone it changes: the other, which did not, is asked as well. */
+	peer.statement.wg_key[5] ^= 1;
+	peer.statement.counter++;
+	peer_vouch(&peer, &host, &world.deployment);
+	world_put(&world, 1, &peer);
+	ck_assert_refused(&world, world_accept(&world, mesh, &next), "two-keys");
+	ck_assert_int_eq(mesh_note_all(world.blobs, mesh, world.owners), 0);
+	world_put(&world, 0, &peer);
+	ck_assert_accepted(&world, world_accept(&world, mesh, &next));
+}
+END_TEST
+
 START_TEST(a_key_that_its_host_does_not_vouch_for_is_refused)
 {
 	_cleanup_mesh_ struct mesh *mesh = NULL, *next = NULL;
@@ -302,6 +326,34 @@ START_TEST(a_wrong_count_is_refused)
 	}
 	world.networks[0].document.count = 12;
 	ck_assert_accepted(&world, world_accept(&world, mesh, &next));
+}
+END_TEST
+
+static int count_accepted(const struct network_document *network _unused_, const struct peer *peer _unused_, void *count)
+{
+	++*(unsigned *)count;
+	return 0;
+}
+
+START_TEST(no_more_peers_are_verified_than_the_manifest_says)
+{
+	_cleanup_world_ struct world world = world_new();
+	_cleanup_mesh_ struct mesh *mesh = NULL;
+	unsigned accepted = 0;
+
+	(void)world_network_add(&world, 1);
+	for (uint32_t i = 10; i < 310; i++) {
+		struct peer peer = world_peer(&world, i);
+
+		world_put(&world, 0, &peer);
+	}
+	world.networks[0].forge_count = true;
+	world.networks[0].document.count = 5;
+	world_publish(&world);
+	ck_assert_accepted(&world, world_open(&world, &mesh));
+	ck_assert_refused(&world, mesh_check(&world.state, world.blobs, NULL, mesh, world.owners, count_accepted, &accepted, &world.refusal),
+			  "count");
+	ck_assert_uint_eq(accepted, 5);
 }
 END_TEST
 
@@ -442,7 +494,9 @@ UNIT_MAIN("netd: check", a_first_mesh_is_noted, an_address_of_two_hosts_is_refus
 	  an_address_twice_in_one_entry_is_that_hosts_own, an_address_moves_from_one_host_to_another_in_one_step,
 	  an_address_moves_between_networks_in_one_step, a_network_that_goes_takes_its_addresses_along,
 	  a_wireguard_key_of_two_hosts_is_refused, this_hosts_key_for_another_host_is_refused, another_key_for_this_host_is_refused,
-	  two_keys_of_this_host_in_two_networks_are_refused, a_key_that_its_host_does_not_vouch_for_is_refused,
+	  two_keys_of_this_host_in_two_networks_are_refused, two_keys_of_a_peer_in_two_networks_are_refused,
+	  a_key_that_its_host_does_not_vouch_for_is_refused,
 	  an_old_key_does_not_come_back, a_peers_address_outside_of_the_network_is_refused, a_wrong_count_is_refused,
+	  no_more_peers_are_verified_than_the_manifest_says,
 	  a_membership_that_does_not_fit_is_refused, a_peer_out_of_its_place_is_refused, a_malformed_node_is_refused,
 	  a_missing_node_is_never_no_peers, notes_after_many_changes_are_those_of_a_first_look)

@@ -345,7 +345,7 @@ START_TEST(networks_that_disagree_on_a_key_do_not_merge)
 	world_put(&world, 1, &peer);
 	world_publish(&world);
 	ck_assert_accepted(&world, world_open(&world, &mesh));
-	ck_assert_int_eq(mesh_merge(mesh, world.blobs, &peer.host, NULL, NULL, FAMILY_4, &merged), -EBADMSG);
+	ck_assert_int_eq(mesh_merge(mesh, world.blobs, &peer.host, NULL, NULL, FAMILY_4, &merged), -EKEYREJECTED);
 }
 END_TEST
 
