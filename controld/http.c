@@ -21,6 +21,9 @@
 #define BACKLOG 4096
 #define DESCRIPTORS_KEPT 64 /* for everything that is no connection */
 #define PEM_BYTES_MAX (256 * 1024)
+/* MHD walks all suspended connections whenever one of them wakes. With n of them, answers are let go every n / 2,000 ms: at once for a small
+ * fleet, and for a large one the walk is paid once for many. */
+#define ASLEEP_PER_MS 2000
 
 struct http {
 	struct controld *controld;
@@ -29,7 +32,9 @@ struct http {
 	struct loop_timer *timer;
 	char *cert, *key;
 	unsigned port;
+	unsigned asleep; /* connections that are suspended */
 	bool behind_proxy;
+	struct request *waking; /* suspended ones that have their answer: they are let go together */
 };
 
 /* -- Options ----------------------------------------------------------------------------------------------------------------------- */
@@ -150,10 +155,33 @@ static void pump(struct http *http)
 	MHD_UNSIGNED_LONG_LONG timeout;
 
 	(void)MHD_run(http->daemon);
+	if (http->waking)
+		return; /* the timer runs for them, and soon */
 	if (MHD_get_timeout(http->daemon, &timeout) == MHD_YES)
 		loop_timer_set(http->timer, timeout);
 	else
 		loop_timer_stop(http->timer);
+}
+
+static void wake_soon(struct request *request)
+{
+	struct http *http = request->controld->http;
+
+	if (!http->waking)
+		loop_timer_set(http->timer, http->asleep / ASLEEP_PER_MS);
+	request->next_waking = http->waking;
+	http->waking = request;
+}
+
+static void wake_all(struct http *http)
+{
+	for (struct request *request = http->waking, *next; request; request = next) {
+		next = request->next_waking;
+		request->suspended = false;
+		http->asleep--;
+		MHD_resume_connection(request->connection);
+	}
+	http->waking = NULL;
 }
 
 static void on_ready(_unused_ int fd, _unused_ uint32_t events, void *arg)
@@ -163,6 +191,7 @@ static void on_ready(_unused_ int fd, _unused_ uint32_t events, void *arg)
 
 static void on_timer(void *arg)
 {
+	wake_all(arg);
 	pump(arg);
 }
 
@@ -264,6 +293,7 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
 		if (!request->response) {
 			MHD_suspend_connection(connection);
 			request->suspended = true;
+			request->controld->http->asleep++;
 			return MHD_YES;
 		}
 	}
@@ -302,11 +332,8 @@ void request_answer(struct request *request, unsigned status, const char *conten
 	if (content_type)
 		(void)MHD_add_response_header(request->response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
 	(void)MHD_add_response_header(request->response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-	if (request->suspended) {
-		request->suspended = false;
-		MHD_resume_connection(request->connection);
-		loop_timer_set(request->controld->http->timer, 0);
-	}
+	if (request->suspended)
+		wake_soon(request);
 }
 
 void request_header_add(struct request *request, const char *name, const char *value)
@@ -454,6 +481,7 @@ void http_free(struct http *http)
 	if (!http)
 		return;
 	loop_watch_remove(&http->watch);
+	wake_all(http); /* MHD does not stop while connections sleep */
 	if (http->daemon)
 		MHD_stop_daemon(http->daemon);
 	loop_timer_free(&http->timer);

@@ -22,6 +22,7 @@ struct request {
 	bool suspended;
 	struct MHD_Response *response;
 	unsigned status;
+	struct request *next_waking; /* of those whose connection is about to wake */
 	void *poll; /* a parked poll's own, see polls.c */
 };
 
