@@ -316,10 +316,11 @@ enum outcome engine_apply(struct netd *netd, struct mesh *offered, struct refusa
 
 int engine_clear(struct netd *netd)
 {
-	int r = mesh_note_all(netd->blobs, NULL, netd->owners);
+	/* First what can fail: with the mesh still in force its owners stay noted. */
+	int r = journal_reset(netd->journal);
 
 	if (r == 0)
-		r = journal_reset(netd->journal);
+		r = mesh_note_all(netd->blobs, NULL, netd->owners);
 	if (r < 0)
 		return r;
 	mesh_free(netd->mesh);

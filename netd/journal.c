@@ -17,11 +17,12 @@
 #define COMMIT_ROOM (HEAD_ENTRIES_MAX * 128) /* reserved for the record that must not fail */
 #define SLACK_BYTES (1024 * 1024)            /* a file below this is never written anew */
 
-enum record { RECORD_BLOB = 1, RECORD_INTENT, RECORD_COMMIT, RECORD_ABORT };
+enum record { RECORD_BLOB = 1, RECORD_INTENT, RECORD_COMMIT };
 
 struct journal {
 	int folder, fd;
-	off_t end;                  /* of what counts */
+	off_t end;                  /* of what was written */
+	off_t committed;            /* end of the last commit */
 	struct pack_writer pending; /* records that wait for the next intent */
 };
 
@@ -79,7 +80,8 @@ static int replay(const uint8_t *file, size_t size, struct blobs *blobs, struct 
 	unsigned kind;
 	size_t at = 0;
 
-	for (*good = 0; (kind = record_next(file, size, &at, &body)) != 0; *good = at) {
+	*good = 0;
+	while ((kind = record_next(file, size, &at, &body)) != 0) {
 		struct hash name;
 		int r = 0;
 
@@ -90,10 +92,10 @@ static int replay(const uint8_t *file, size_t size, struct blobs *blobs, struct 
 			break;
 		case RECORD_COMMIT:
 			r = replay_commit(body, end);
+			*good = r < 0 ? *good : at;
 			break;
 		case RECORD_INTENT:
-		case RECORD_ABORT:
-			end->interrupted = kind == RECORD_INTENT;
+			end->interrupted = true;
 			break;
 		default:
 			r = -EBADMSG;
@@ -124,9 +126,9 @@ static int replay_file(struct journal *journal, struct blobs *blobs, struct jour
 	(void)munmap(file, (size_t)stat.st_size);
 	if (r < 0)
 		return r;
-	journal->end = (off_t)good;
+	journal->end = journal->committed = (off_t)good;
 	if ((off_t)good < stat.st_size)
-		log_notice("mesh.log: %lld bytes after the last whole record are cut off", (long long)(stat.st_size - (off_t)good));
+		log_notice("mesh.log: %lld bytes after the last commit are cut off", (long long)(stat.st_size - (off_t)good));
 	return ftruncate(journal->fd, journal->end) < 0 ? -errno : 0;
 }
 
@@ -229,25 +231,28 @@ int journal_intent(struct journal *journal, const struct head_entry *entries, un
 int journal_commit(struct journal *journal, const struct head_entry *entries, unsigned count)
 {
 	CLEANUP(pack_writer_free) struct pack_writer records = { .bytes = NULL };
+	int r = append_entries(journal, &records, RECORD_COMMIT, entries, count, 0);
 
-	return append_entries(journal, &records, RECORD_COMMIT, entries, count, 0);
+	if (r == 0)
+		journal->committed = journal->end;
+	return r;
 }
 
 void journal_abort(struct journal *journal)
 {
-	CLEANUP(pack_writer_free) struct pack_writer records = { .bytes = NULL };
-
 	pack_writer_free(&journal->pending);
-	record_write(&records, RECORD_ABORT, NULL, 0);
-	if (append(journal, &records, 0) < 0)
-		cut(journal); /* the next start sees an interrupted intent and does the same */
+	journal->end = journal->committed;
+	cut(journal);
+	(void)fsync(journal->fd); /* an intent that comes back after a crash is one that was interrupted, but it may have a commit with it that failed half-way */
 }
 
 int journal_reset(struct journal *journal)
 {
 	pack_writer_free(&journal->pending);
-	journal->end = 0;
-	return ftruncate(journal->fd, 0) < 0 || fsync(journal->fd) < 0 ? -errno : 0;
+	if (ftruncate(journal->fd, 0) < 0)
+		return -errno;
+	journal->end = journal->committed = 0;
+	return fsync(journal->fd) < 0 ? -errno : 0;
 }
 
 static int add_blob(const struct hash *name _unused_, struct view bytes, void *arg)
@@ -279,7 +284,7 @@ static int write_anew(struct journal *journal, const struct blobs *blobs, const 
 	}
 	close_fd(journal->fd);
 	journal->fd = fresh.fd;
-	journal->end = fresh.end;
+	journal->end = journal->committed = fresh.end;
 	/* From the rename on, the new file is mesh.log, whatever becomes of this. */
 	return fsync(journal->folder) < 0 ? -errno : 0;
 }

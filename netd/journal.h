@@ -3,8 +3,8 @@
  * The last known good, and what is under way: one append-only file, mesh.log.
  *
  * Records: kind (1 byte), length (4, big endian), bytes, and the first 16 bytes of BLAKE2b over all of these. Kinds: a blob; an intent (the documents
- * that are about to be put in force); a commit (they are); an abort (they are not after all). At start the last commit counts; what follows it was
- * never in force as a whole, and the device is brought back to the commit. A torn tail is cut off. When less than half of the file is of use
+ * that are about to be put in force); a commit (they are). The last commit counts. What follows it was never in force as a whole: it is cut off when the
+ * change is given up, or at the next start, when the device is brought back to the commit. When less than half of the file is of use
  * it is written anew beside and renamed.
  */
 #pragma once
@@ -18,7 +18,7 @@ struct journal;
 struct journal_end {
 	unsigned count; /* entries of the last commit; 0: none */
 	struct head_entry entries[HEAD_ENTRIES_MAX];
-	bool interrupted; /* an intent came after it, and neither commit nor abort */
+	bool interrupted; /* an intent came after it, and no commit */
 };
 
 /**
@@ -38,7 +38,7 @@ _must_check_ int journal_add(struct journal *journal, struct view bytes);
 _must_check_ int journal_intent(struct journal *journal, const struct head_entry *entries, unsigned count);
 /** The intent is in force: waits for the disk. @return 0; negative errno: it does not count, the caller goes back */
 _must_check_ int journal_commit(struct journal *journal, const struct head_entry *entries, unsigned count);
-/** It is not. Collected blobs are forgotten. */
+/** It is not. What was written since the last commit and what was collected is forgotten: a device that refuses for ever does not fill the disk. */
 void journal_abort(struct journal *journal);
 /** Start over: with nothing in force (leaving a deployment). */
 _must_check_ int journal_reset(struct journal *journal);

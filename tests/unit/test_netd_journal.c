@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "netd/journal.h"
 #include "tests/unit/documents.h"
@@ -317,6 +318,66 @@ START_TEST(an_abort_leaves_what_was_in_force)
 }
 END_TEST
 
+START_TEST(a_change_that_is_given_up_leaves_nothing_in_the_file)
+{
+	_cleanup_folder_ struct folder folder = folder_new();
+	struct head_entry next = entry_of(20);
+	size_t before;
+
+	{
+		_cleanup_opened_ struct opened opened = reopened(&folder);
+
+		ck_assert_int_eq(transact(opened.journal, 10, 2), 0);
+		before = log_bytes(&folder);
+		for (unsigned i = 0; i < 20; i++) {
+			add_blob(opened.journal, 20, BLOB_BYTES);
+			ck_assert_int_eq(journal_intent(opened.journal, &next, 1), 0);
+			journal_abort(opened.journal);
+		}
+		ck_assert_uint_eq(log_bytes(&folder), before);
+		add_blob(opened.journal, 20, BLOB_BYTES);
+		ck_assert_int_eq(journal_intent(opened.journal, &next, 1), 0);
+	}
+	/* Nor one that a crash interrupted. */
+	_cleanup_opened_ struct opened opened = reopened(&folder);
+	ck_assert(entries_are(&opened.end, 10, 2));
+	ck_assert(opened.end.interrupted);
+	ck_assert_uint_eq(log_bytes(&folder), before);
+}
+END_TEST
+
+/* libc's, but for the test below: the disk is gone. */
+static bool disk_gone;
+
+int ftruncate(int fd, off_t n)
+{
+	if (disk_gone) {
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_ftruncate, fd, n);
+}
+
+START_TEST(a_reset_that_fails_changes_nothing)
+{
+	_cleanup_folder_ struct folder folder = folder_new();
+
+	{
+		_cleanup_opened_ struct opened opened = reopened(&folder);
+
+		ck_assert_int_eq(transact(opened.journal, 10, 2), 0);
+		disk_gone = true;
+		ck_assert_int_eq(journal_reset(opened.journal), -EIO);
+		disk_gone = false;
+		/* What comes next is written behind what is there, not over it. */
+		ck_assert_int_eq(transact(opened.journal, 30, 1), 0);
+	}
+	_cleanup_opened_ struct opened opened = reopened(&folder);
+	ck_assert(entries_are(&opened.end, 30, 1));
+	ck_assert(has_blob(opened.blobs, 10, BLOB_BYTES));
+}
+END_TEST
+
 START_TEST(blobs_of_an_abandoned_set_are_not_written_with_the_next)
 {
 	_cleanup_folder_ struct folder folder = folder_new();
@@ -590,7 +651,8 @@ START_TEST(a_link_in_place_of_the_log_is_not_followed)
 END_TEST
 
 UNIT_MAIN("netd: journal", a_new_journal_is_empty, the_last_commit_counts, a_log_cut_anywhere_is_old_or_new,
-	  a_flipped_bit_anywhere_is_old_or_new, a_whole_record_that_is_not_ours_is_damage, garbage_is_an_empty_journal, an_abort_leaves_what_was_in_force,
+	  a_flipped_bit_anywhere_is_old_or_new, a_whole_record_that_is_not_ours_is_damage, garbage_is_an_empty_journal,
+	  an_abort_leaves_what_was_in_force, a_change_that_is_given_up_leaves_nothing_in_the_file, a_reset_that_fails_changes_nothing,
 	  blobs_of_an_abandoned_set_are_not_written_with_the_next, a_reset_forgets_everything, a_full_head_fits,
 	  a_full_disk_refuses_the_intent_and_keeps_the_log, a_disk_that_fills_up_after_the_intent_still_takes_the_commit,
 	  a_write_cut_short_does_not_count, a_long_log_is_written_anew, a_short_log_or_a_useful_one_stays,
