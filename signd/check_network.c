@@ -277,7 +277,8 @@ static int members_check(struct walk *walk, const struct network_document *last)
 	if (r == 0)
 		r = trie_diff(last ? &last->root : NULL, root, walk_lookup, &coming, walk);
 	if (r == 0 && last) {
-		qsort(walk->kept, walk->kept_count, sizeof(*walk->kept), name_order);
+		if (walk->kept)
+			qsort(walk->kept, walk->kept_count, sizeof(*walk->kept), name_order);
 		r = trie_diff(root, &last->root, walk_lookup, &dropping, walk);
 	}
 	free(TAKE_PTR(walk->kept));
