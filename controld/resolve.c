@@ -16,7 +16,9 @@ static const struct {
 			       "SELECT id FROM workspaces WHERE name = $1 LIMIT 2" },
 	[OBJECT_NETWORK] = { "network", "SELECT id FROM networks WHERE id = $1", "SELECT id FROM networks WHERE name = $1 LIMIT 2" },
 	[OBJECT_HOST] = { "host", "SELECT id FROM hosts WHERE id = $1",
-			  "SELECT id FROM hosts WHERE name = $1 AND state <> 'retired' LIMIT 2" },
+			  /* A host that left gives its name to one that came under the same name. */
+			  "SELECT id FROM hosts WHERE name = $1 AND state <> 'retired' AND (state <> 'left' OR NOT EXISTS"
+			  " (SELECT 1 FROM hosts WHERE name = $1 AND state NOT IN ('left', 'retired'))) LIMIT 2" },
 	[OBJECT_TOKEN] = { "token", "SELECT id FROM tokens WHERE id = $1", NULL },
 	[OBJECT_CREDENTIAL] = { "credential", "SELECT id FROM credentials WHERE id = $1", NULL },
 };
