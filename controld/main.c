@@ -45,29 +45,6 @@ struct options {
 	struct http_options http;
 };
 
-int64_t now_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-int controld_keyset_set(struct controld *controld, struct view bytes, const struct keyset *keyset)
-{
-	uint8_t *copy = malloc(bytes.n);
-
-	if (!copy)
-		return -ENOMEM;
-	memcpy(copy, bytes.p, bytes.n);
-	free(controld->keyset_bytes);
-	controld->keyset_bytes = copy;
-	controld->keyset_n = bytes.n;
-	controld->keyset = *keyset;
-	hash_of(bytes.p, bytes.n, &controld->keyset_hash);
-	return 0;
-}
-
 /* What the database holds was taken in by an administrator, or by a keyset before it; it still has to verify by the root that it names. */
 static int keyset_load(struct controld *controld)
 {
