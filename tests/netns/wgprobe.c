@@ -152,9 +152,11 @@ static int apply(enum wg_backend_kind kind, const char *name)
 		bool commit = strncmp(line, "commit", 6) == 0;
 
 		r = apply_line(wg, line);
-		if (commit || r < 0)
-			(void)printf("{\"result\": %d, \"commit\": %s, \"sets\": %llu, \"seconds\": %.6f}\n", r, commit ? "true" : "false",
-				     (unsigned long long)wg_sets(wg), now() - began);
+		if (!commit && r == 0)
+			continue;
+		(void)printf("{\"result\": %d, \"commit\": %s, \"sets\": %llu, \"seconds\": %.6f}\n", r, commit ? "true" : "false",
+			     (unsigned long long)wg_sets(wg), now() - began);
+		(void)fflush(stdout);
 	}
 	return 0;
 }
