@@ -560,10 +560,11 @@ static void hall_closed(struct channel *channel _unused_, int error _unused_, vo
 	((struct hall *)arg)->closed++;
 }
 
-static void hall_open(struct hall *hall, uid_t uid, bool any_uid, unsigned channels_max)
+static void hall_open_limited(struct hall *hall, uid_t uid, bool any_uid, unsigned channels_max, unsigned uid_max)
 {
 	struct listener_config config = {
 		.self = PARTY_NETD, .peer = PARTY_VIEWER, .phase = PHASE_READY, .uid = uid, .any_uid = any_uid, .channels_max = channels_max,
+		.uid_max = uid_max,
 		.events = { hall_message, hall_closed }, .accepted = hall_accepted, .arg = hall,
 	};
 	int fd;
@@ -575,6 +576,11 @@ static void hall_open(struct hall *hall, uid_t uid, bool any_uid, unsigned chann
 	fd = service_listen(hall->path, (unsigned)-1, 0666);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(listener_new(hall->loop, fd, &config, &hall->listener), 0);
+}
+
+static void hall_open(struct hall *hall, uid_t uid, bool any_uid, unsigned channels_max)
+{
+	hall_open_limited(hall, uid, any_uid, channels_max, 0);
 }
 
 static void hall_end(struct hall *hall)
@@ -622,6 +628,45 @@ START_TEST(a_listener_takes_so_many_and_no_more)
 	ck_assert_uint_eq(hall.accepted, 4);
 	for (unsigned i = 0; i < 4; i++)
 		(void)close(fds[i]);
+}
+END_TEST
+
+static int visit_thrice_as_nobody(void *arg)
+{
+	const char *path = arg;
+	int fds[3];
+	char byte;
+
+	EXPECT(setgroups(0, NULL) == 0 && setgid(65534) == 0 && setuid(65534) == 0);
+	for (unsigned i = 0; i < 3; i++)
+		EXPECT((fds[i] = channel_dial(path)) >= 0);
+	return recv(fds[2], &byte, 1, 0) == 0 && !hung_up(fds[0]) && !hung_up(fds[1]) ? 0 : 2;
+}
+
+START_TEST(one_uid_cannot_take_all_that_is_for_everybody)
+{
+	_cleanup_hall_ struct hall hall;
+	int fds[2], status;
+	pid_t child;
+
+	ck_assert_msg(getuid() == 0, "this test becomes another user: run it as root");
+	hall_open_limited(&hall, 0, true, 4, 2);
+	child = fork();
+	ck_assert_int_ge(child, 0);
+	if (child == 0)
+		_exit(visit_thrice_as_nobody(hall.path));
+	while (hall.accepted < 2)
+		ck_assert_int_eq(loop_once(hall.loop, 10), 0);
+	for (unsigned i = 0; i < 2; i++)
+		fds[i] = channel_dial(hall.path);
+	while (waitpid(child, &status, WNOHANG) == 0)
+		ck_assert_int_eq(loop_once(hall.loop, 10), 0);
+	ck_assert_exited_well(status);
+	hall_turns(&hall);
+	ck_assert_uint_eq(hall.accepted, 4);
+	ck_assert(!hung_up(fds[0]) && !hung_up(fds[1]));
+	(void)close(fds[0]);
+	(void)close(fds[1]);
 }
 END_TEST
 
@@ -786,6 +831,7 @@ UNIT_MAIN("ipc: channel", a_message_in_its_phase_arrives, descriptors_arrive_and
 	  an_empty_frame_is_a_hang_up_and_leaks_nothing, a_frame_that_is_too_long_is_refused, nobody_resynchronises,
 	  a_peer_that_hangs_up_is_told_without_an_error, a_callbacks_error_closes, a_channel_may_be_freed_within_its_callbacks,
 	  a_flood_is_taken_in_turns, a_peer_that_lets_too_much_pile_up_is_closed, a_peer_that_takes_nothing_is_closed_after_a_while,
-	  a_slow_peer_is_not_a_stalled_one, what_may_not_be_sent_is_not_sent, a_listener_takes_so_many_and_no_more, a_listener_can_turn_away,
+	  a_slow_peer_is_not_a_stalled_one, what_may_not_be_sent_is_not_sent, a_listener_takes_so_many_and_no_more,
+	  one_uid_cannot_take_all_that_is_for_everybody, a_listener_can_turn_away,
 	  a_listener_takes_its_own_uid_only, a_listener_takes_its_channels_along, a_path_that_is_too_long_is_an_error,
 	  a_call_takes_the_answer_that_the_table_allows, a_call_does_not_wait_for_ever)

@@ -453,6 +453,50 @@ START_TEST(a_missing_node_is_never_no_peers)
 }
 END_TEST
 
+struct accepted {
+	unsigned count, left; /* left: so many are let through */
+	bool stranger;        /* something was handed over that had not passed */
+};
+
+static int on_accepted(const struct network_document *network, const struct peer *peer, void *arg)
+{
+	struct accepted *accepted = arg;
+
+	accepted->count++;
+	if (statement_verify(&peer->statement, &network->header.deployment) < 0)
+		accepted->stranger = true;
+	return accepted->left-- == 0 ? -EIO : 0;
+}
+
+START_TEST(whoever_stages_peers_gets_checked_ones_only)
+{
+	_cleanup_mesh_ struct mesh *mesh = NULL, *opened = NULL;
+	_cleanup_world_ struct world world = running(&mesh);
+	struct accepted all = { .left = 100 }, few = { .left = 3 }, until = { .left = 100 };
+	struct peer forged = world_peer(&world, 30);
+	int r;
+
+	owners_clear(world.owners);
+	ck_assert_int_eq(mesh_check(&world.state, world.blobs, NULL, mesh, world.owners, on_accepted, &all, &world.refusal), 0);
+	ck_assert_uint_eq(all.count, 11);
+	/* Its error ends the check, and is nobody's fault among the documents. */
+	owners_clear(world.owners);
+	ck_assert_int_eq(mesh_check(&world.state, world.blobs, NULL, mesh, world.owners, on_accepted, &few, &world.refusal), -EIO);
+	ck_assert_uint_eq(few.count, 4);
+	ck_assert_str_eq(world.refusal.code, "");
+	/* A forged one among them is not handed over. */
+	forged.statement.signature[0] ^= 1;
+	world_put(&world, 0, &forged);
+	world_republish(&world);
+	ck_assert_accepted(&world, world_open(&world, &opened));
+	owners_clear(world.owners);
+	r = mesh_check(&world.state, world.blobs, NULL, opened, world.owners, on_accepted, &until, &world.refusal);
+	ck_assert_refused(&world, r, "statement");
+	ck_assert(!until.stranger);
+	ck_assert_uint_lt(until.count, 12);
+}
+END_TEST
+
 /* Whatever came and went before, the notes are those of a first look at the mesh in force. */
 START_TEST(notes_after_many_changes_are_those_of_a_first_look)
 {
@@ -499,4 +543,5 @@ UNIT_MAIN("netd: check", a_first_mesh_is_noted, an_address_of_two_hosts_is_refus
 	  an_old_key_does_not_come_back, a_peers_address_outside_of_the_network_is_refused, a_wrong_count_is_refused,
 	  no_more_peers_are_verified_than_the_manifest_says,
 	  a_membership_that_does_not_fit_is_refused, a_peer_out_of_its_place_is_refused, a_malformed_node_is_refused,
-	  a_missing_node_is_never_no_peers, notes_after_many_changes_are_those_of_a_first_look)
+	  a_missing_node_is_never_no_peers, whoever_stages_peers_gets_checked_ones_only,
+	  notes_after_many_changes_are_those_of_a_first_look)
