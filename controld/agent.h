@@ -45,6 +45,8 @@ _must_check_ int caller_nonce(struct controld *controld, const struct id *host, 
  * @return milliseconds to wait before answering; 0 at first
  */
 unsigned caller_delay(struct controld *controld, const struct id *host, const struct hash *digest);
+/** May peers be told that this host moved? Not more than once a minute. */
+bool caller_may_move(struct controld *controld, const struct id *host);
 /** Write the last polls to the database; a timer's work. */
 _must_check_ int callers_flush(struct controld *controld);
 void callers_free(struct controld *controld);

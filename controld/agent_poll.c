@@ -50,6 +50,8 @@ static int poll_take_in(struct agent_call *call, const struct poll_body *poll)
 
 	if (poll->registration.n > 0)
 		r = registration_update(call->controld, &call->host, poll->registration, call->seen[0] ? call->seen : NULL, &call->problem);
+	else if (call->seen[0])
+		r = registration_seen(call->controld, &call->host, call->seen, &call->problem);
 	for (uint32_t i = 0; i < poll->receipt_count && r == 0; i++)
 		r = receipt_take(call->controld, &call->host, call->host_key, poll->receipts[i]);
 	return r;

@@ -148,6 +148,14 @@ static int keyset_check(struct call *call, struct view bytes, struct keyset *key
 	return 0;
 }
 
+static void keyset_committed(struct controld *controld)
+{
+	if (controld_keyset_load(controld) < 0)
+		return; /* the one before goes on until the next start; the log says why */
+	reconcile_soon(controld); /* of a new epoch, every document is signed anew */
+	polls_wake_all(controld);
+}
+
 int keyset_put(struct call *call)
 {
 	const char *text = NULL;
@@ -173,11 +181,7 @@ int keyset_put(struct call *call)
 		r = store_meta_put(call->controld->store, "keyset", bytes, n);
 	if (r < 0)
 		return r;
-	r = controld_keyset_set(call->controld, (struct view){ bytes, n }, &keyset);
-	if (r < 0)
-		return r;
-	reconcile_soon(call->controld); /* of a new epoch, every document is signed anew */
-	polls_wake_all(call->controld);
+	call->change.committed = keyset_committed;
 	return keyset_answer(call, &keyset, (struct view){ bytes, n });
 }
 

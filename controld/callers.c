@@ -8,6 +8,7 @@
 #define NONCES 48
 #define PATIENCE 3 /* same answers to the same question before it is slowed down */
 #define DELAY_MAX_S 30
+#define MOVES_EVERY_MS 60000
 
 struct seen_nonce {
 	uint64_t created;
@@ -21,6 +22,7 @@ struct caller {
 	struct seen_nonce nonces[NONCES];
 	struct hash digest;
 	unsigned repeats;
+	int64_t moved;
 };
 
 static struct caller *caller_get(struct controld *controld, const struct id *host)
@@ -102,6 +104,17 @@ unsigned caller_delay(struct controld *controld, const struct id *host, const st
 		return 0;
 	seconds = caller->repeats - PATIENCE < 5 ? 1u << (caller->repeats - PATIENCE) : DELAY_MAX_S;
 	return (seconds < DELAY_MAX_S ? seconds : DELAY_MAX_S) * 1000;
+}
+
+bool caller_may_move(struct controld *controld, const struct id *host)
+{
+	struct caller *caller = caller_get(controld, host);
+	int64_t now = now_ms();
+
+	if (!caller || now - caller->moved < MOVES_EVERY_MS)
+		return false;
+	caller->moved = now;
+	return true;
 }
 
 int callers_flush(struct controld *controld)

@@ -106,6 +106,8 @@ int change_commit(struct change *change)
 		polls_wake_host(controld, &change->leaving.ids[i]);
 	for (size_t i = 0; i < change->joining.count; i++)
 		polls_wake_host(controld, &change->joining.ids[i]);
+	if (change->committed)
+		change->committed(controld);
 	return 0;
 }
 

@@ -15,6 +15,7 @@ struct id_list {
 
 struct change {
 	struct controld *controld;
+	void (*committed)(struct controld *controld); /* what else is due once it is; may be NULL */
 	struct problem problem;  /* why it failed, if it did */
 	struct id_list networks; /* to publish */
 	struct id_list renewed;  /* among them: to sign again even if no peer changed */

@@ -47,8 +47,8 @@ struct controld {
 /** Milliseconds of Unix time. */
 int64_t now_ms(void);
 
-/** Take a keyset into memory. @param bytes copied @return 0; negative errno */
-_must_check_ int controld_keyset_set(struct controld *controld, struct view bytes, const struct keyset *keyset);
+/** Take the keyset of the database into memory. @return 0; negative errno, logged */
+_must_check_ int controld_keyset_load(struct controld *controld);
 /** The root key that a keyset names, before anything of it is verified: for the first one, which is believed because an administrator hands it over. */
 _must_check_ int keyset_root_claimed(struct view bytes, uint8_t root[static KEY_BYTES]);
 

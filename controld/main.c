@@ -45,24 +45,6 @@ struct options {
 	struct http_options http;
 };
 
-/* What the database holds was taken in by an administrator, or by a keyset before it; it still has to verify by the root that it names. */
-static int keyset_load(struct controld *controld)
-{
-	_cleanup_free_ uint8_t *bytes = NULL;
-	struct keyset keyset;
-	uint8_t root[KEY_BYTES];
-	size_t n;
-	int r = store_meta(controld->store, "keyset", &bytes, &n);
-
-	if (r == 0)
-		r = keyset_root_claimed((struct view){ bytes, n }, root);
-	if (r == 0)
-		r = keyset_open(bytes, n, root, &keyset);
-	if (r < 0)
-		return log_errno(r, "control.db: no keyset that verifies; `controld init` takes the first one");
-	return controld_keyset_set(controld, (struct view){ bytes, n }, &keyset);
-}
-
 static void signd_greet(struct controld *controld)
 {
 	struct sign_refusal refusal = { 0 };
@@ -102,7 +84,7 @@ static int load(struct controld *controld, const struct options *options)
 	int r = store_open(options->state, false, &controld->store);
 
 	if (r == 0)
-		r = keyset_load(controld);
+		r = controld_keyset_load(controld);
 	if (r == 0)
 		r = signer_new(controld->loop, options->signd, &controld->signer);
 	if (r == 0)

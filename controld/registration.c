@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "controld/agent.h"
 #include "controld/endpoints.h"
 #include "controld/membership.h"
 #include "controld/reconcile.h"
@@ -151,6 +152,49 @@ int registration_update(struct controld *controld, const struct id *host, struct
 		reconcile_soon(controld);
 	else if (pending_drop(controld, host) < 0)
 		log_error("a refused registration stays in the list; it will be refused again");
+	return r;
+}
+
+/* -- Where a host is heard from ----------------------------------------------------------------------------------------------------- */
+
+static bool family_changes(const char *before, const char *after)
+{
+	return before && (strchr(before, ':') == NULL) != (strchr(after, ':') == NULL);
+}
+
+/* @return 1 peers are to be told; 0 */
+static int seen_matters(struct controld *controld, const struct id *host, const char *seen)
+{
+	_cleanup_rows_ struct rows rows = { 0 };
+	int r = store_first(controld->store, &rows, "SELECT seen, endpoint, reported FROM hosts WHERE id = $1", "d", host);
+
+	if (r < 0)
+		return r;
+	if (row_text(&rows, 0) && strcmp(row_text(&rows, 0), seen) == 0)
+		return 0;
+	return row_null(&rows, 1) && row_text(&rows, 2)[0] == '\0' && !family_changes(row_text(&rows, 0), seen);
+}
+
+int registration_seen(struct controld *controld, const struct id *host, const char *seen, struct problem *problem)
+{
+	_cleanup_change_ struct change change = { 0 };
+	int r = seen_matters(controld, host, seen);
+
+	if (r <= 0 || !caller_may_move(controld, host))
+		return r < 0 ? r : 0;
+	r = change_begin(controld, &change);
+	if (r == 0)
+		r = membership_touch(&change, host);
+	if (r == 0)
+		r = store_exec(controld->store, "UPDATE hosts SET seen = $1 WHERE id = $2", "td", seen, host);
+	if (r >= 0)
+		r = membership_follow(&change, host);
+	if (r == 0)
+		r = change_commit(&change);
+	if (r < 0) {
+		problem_of(&change.problem, r);
+		*problem = change.problem;
+	}
 	return r;
 }
 

@@ -17,6 +17,13 @@ _must_check_ int registration_read(struct controld *controld, struct view bytes,
 _must_check_ int registration_update(struct controld *controld, const struct id *host, struct view bytes, const char *seen,
 				     struct problem *problem);
 
+/**
+ * A host was heard from this address: if its peers are told the address that we see, and it is another one than before, they are told.
+ * Not more often than once a minute, and not from one family to the other: a host with both would change all the time.
+ * @return 0; -EREMOTEIO problem says why; negative errno
+ */
+_must_check_ int registration_seen(struct controld *controld, const struct id *host, const char *seen, struct problem *problem);
+
 /** Store the registration of a host, new or known, within a change. */
 _must_check_ int registration_store(struct change *change, const struct registration *registration, struct view bytes, const char *seen);
 

@@ -25,6 +25,7 @@ class Agent:
         self.roots = {}               # of networks
         self.nodes, self.documents = {}, {}
         self.clock_offset = 0
+        self.from_address = None      # what a proxy says of it
 
     @property
     def id(self):
@@ -72,13 +73,17 @@ class Agent:
     def post(self, path, value, **wrong):
         """A signed request with a msgpack body."""
         body = value if isinstance(value, bytes) else wire.pack(value)
-        return self.plane.request("POST", path, body, self.signed_headers(path, body, **wrong))
+        return self.plane.request("POST", path, body, dict(self.signed_headers(path, body, **wrong), **self.forwarded()))
+
+    def forwarded(self):
+        """The header that a proxy adds."""
+        return {"X-Forwarded-For": self.from_address} if self.from_address else {}
 
     def enroll(self, token, registration=None, name=None):
         """Returns the answer."""
         body = wire.pack([registration or self.registration(), self.name if name is None else name])
         return self.plane.request("POST", "/v1/agent/enroll", body,
-                                  {"Authorization": "Bearer " + token, "Content-Type": "application/msgpack"})
+                                  dict(self.forwarded(), Authorization="Bearer " + token))
 
     def enrolled(self, token):
         """Enrol; must succeed. Returns self."""

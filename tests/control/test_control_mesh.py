@@ -6,6 +6,7 @@ import time
 
 import wire
 from agent import Agent
+from plane import Plane
 
 
 def test_a_host_enrols_and_gets_everything_in_one_poll(plane, enrolled):
@@ -161,6 +162,35 @@ def test_endpoints_operator_then_reported_then_seen(plane, enrolled):
     assert seen_by_other() == [wire.endpoint("198.51.100.1:4000")]
     plane.ok("PUT", f"/hosts/{host.name}/endpoint", {"endpoint": None})
     assert len(seen_by_other()) == 2
+
+
+def test_a_host_that_moves_is_told_once_a_minute(folder):
+    """Only where the address that the control plane sees is what its peers are told."""
+    plane = Plane(folder, controld_options=("--behind-proxy",))
+    plane.start()
+    network = bytes.fromhex(plane.furnish()["id"])
+    token = plane.token()
+    nat, fixed, other = (Agent(plane, number) for number in range(3))
+    fixed.addresses = ["192.0.2.1:51820"]
+    for host in (nat, fixed, other):
+        host.from_address = "198.51.100.1"
+        host.enrolled(token)
+
+    def seen_by_other(host):
+        other.apply()
+        return other.peers(network)[host.id][5]
+
+    for host in (nat, fixed):
+        host.from_address = "198.51.100.2"
+        host.apply()
+    assert seen_by_other(nat) == [wire.endpoint("198.51.100.2:51820")]
+    assert seen_by_other(fixed) == [wire.endpoint("192.0.2.1:51820")]
+    generation = plane.status()["generation"]
+    for address in ("198.51.100.3", "2001:db8::1", "198.51.100.1"):
+        nat.from_address = address
+        nat.apply()
+    assert plane.status()["generation"] == generation
+    plane.stop()
 
 
 def test_a_new_wireguard_key_reaches_the_peers(plane, enrolled):
