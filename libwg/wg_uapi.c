@@ -13,16 +13,16 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <time.h>
 
-#include "libipc/loop.h"
 #include "libwg/tun.h"
 #include "libwg/wg_internal.h"
 
 #define OPERATION_BYTES 65536 /* some 400 peers; of 10,000, 8 KiB takes 4 % longer and 1 MiB no less */
 #define ANSWER_BYTES 16384    /* what is read at once; a line must fit */
 #define CONNECT_SECONDS 2
-#define SILENCE_SECONDS 10    /* no byte taken or given for so long: it has stalled */
-#define ANSWER_MS 10000       /* an answer that still drips in after this is not awaited */
+#define PATIENCE_US 10000000  /* for all operations together: what drips would else hold up a caller who has a watchdog to feed */
+#define ANSWER_BYTES_MAX (64 * 1024 * 1024) /* of one answer: 65,536 peers with ten AllowedIPs each */
 #define LINE_BYTES 160        /* more than the longest line that we write, a key in hexadecimal */
 
 struct uapi {
@@ -32,6 +32,8 @@ struct uapi {
 	int sent;          /* what sending it came to: 0, or -EPIPE if it was hung up on half-way */
 	size_t n;          /* bytes of the operation being written */
 	size_t begin, end; /* what was read of the answer and not yet parsed */
+	size_t answered;   /* bytes of the answer so far */
+	uint64_t patience_us, since_us; /* what is left, and when that was so */
 	char operation[OPERATION_BYTES];
 	char answer[ANSWER_BYTES];
 };
@@ -44,19 +46,54 @@ static struct uapi *uapi_of(struct wg *wg)
 	return (struct uapi *)wg;
 }
 
-/* connect(2), send(2) and recv(2) all heed these (socket(7)); connect() waits while the backlog is full. */
-static int timeout_set(int fd, int seconds)
-{
-	const struct timeval timeout = { .tv_sec = seconds };
+/* -- Patience: what operations and answers take is taken from it, and time in between brings it back ------------------------------- */
 
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0)
-		return -errno;
-	return 0;
+static uint64_t now_us(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
+static void patience_rest(struct uapi *uapi)
+{
+	uint64_t now = now_us();
+
+	uapi->patience_us += now - uapi->since_us;
+	if (uapi->patience_us > PATIENCE_US)
+		uapi->patience_us = PATIENCE_US;
+	uapi->since_us = now;
+}
+
+/* @return milliseconds left; 0: none */
+static int patience_spend(struct uapi *uapi)
+{
+	uint64_t now = now_us(), taken = now - uapi->since_us;
+
+	uapi->patience_us -= taken < uapi->patience_us ? taken : uapi->patience_us;
+	uapi->since_us = now;
+	return (int)(uapi->patience_us / 1000);
+}
+
+/* Until the device gives (POLLIN) or takes (POLLOUT) something. */
+static int wait_for(struct uapi *uapi, short events)
+{
+	struct pollfd device = { .fd = uapi->fd, .events = events };
+	int left = patience_spend(uapi);
+	int r = left ? poll(&device, 1, left) : 0;
+
+	if (r == 0)
+		return -ETIMEDOUT;
+	return r < 0 && errno != EINTR ? -errno : 0;
+}
+
+/* -- Operations and answers ---------------------------------------------------------------------------------------------------------- */
+
+/* connect() heeds the time-out (socket(7)): it waits while the backlog is full. */
 static int dial(const char *name)
 {
+	const struct timeval timeout = { .tv_sec = CONNECT_SECONDS };
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_un address;
 	int r;
@@ -64,11 +101,9 @@ static int dial(const char *name)
 	if (fd < 0)
 		return -errno;
 	uapi_address(name, &address);
-	r = timeout_set(fd, CONNECT_SECONDS);
+	r = setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ? -errno : 0;
 	if (r == 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		r = errno == ENOENT || errno == ECONNREFUSED ? -ENODEV : errno == EAGAIN ? -ETIMEDOUT : -errno;
-	if (r == 0)
-		r = timeout_set(fd, SILENCE_SECONDS);
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
@@ -80,7 +115,9 @@ static int connected(struct uapi *uapi)
 	uapi->begin = uapi->end = 0;
 	if (uapi->fd >= 0 && poll(&idle, 1, 0) == 0)
 		return 0;
-	close_fd(uapi->fd);
+	uapi->fd = close_fd(uapi->fd);
+	if (patience_spend(uapi) == 0)
+		return -ETIMEDOUT;
 	uapi->fd = dial(uapi->wg.name);
 	return uapi->fd < 0 ? uapi->fd : 0;
 }
@@ -88,46 +125,49 @@ static int connected(struct uapi *uapi)
 /* An operation that is refused half-way is answered and then hung up on: -EPIPE here, and the answer says why. */
 static int transmit(struct uapi *uapi)
 {
-	ssize_t n;
+	size_t sent = 0;
+	int r = 0;
 
-	for (size_t sent = 0; sent < uapi->n; sent += (size_t)n) {
-		do
-			n = send(uapi->fd, uapi->operation + sent, uapi->n - sent, MSG_NOSIGNAL);
-		while (n < 0 && errno == EINTR);
-		if (n < 0)
-			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+	while (r == 0 && sent < uapi->n) {
+		ssize_t n = send(uapi->fd, uapi->operation + sent, uapi->n - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n >= 0)
+			sent += (size_t)n;
+		else if (errno != EINTR)
+			r = errno == EAGAIN ? wait_for(uapi, POLLOUT) : -errno;
 	}
-	return 0;
+	return r;
 }
 
-static int fill(struct uapi *uapi, uint64_t deadline)
+static int fill(struct uapi *uapi)
 {
 	ssize_t n;
 
 	memmove(uapi->answer, uapi->answer + uapi->begin, uapi->end - uapi->begin);
 	uapi->end -= uapi->begin;
 	uapi->begin = 0;
-	if (uapi->end == sizeof(uapi->answer))
-		return -EPROTO; /* a line longer than any */
-	if (loop_now_ms() > deadline)
+	if (uapi->end == sizeof(uapi->answer) || uapi->answered > ANSWER_BYTES_MAX)
+		return -EPROTO; /* a line, or an answer, longer than any */
+	if (patience_spend(uapi) == 0)
 		return -ETIMEDOUT;
-	n = recv(uapi->fd, uapi->answer + uapi->end, sizeof(uapi->answer) - uapi->end, 0);
+	n = recv(uapi->fd, uapi->answer + uapi->end, sizeof(uapi->answer) - uapi->end, MSG_DONTWAIT);
 	if (n == 0)
 		return -ECONNRESET;
 	if (n < 0)
-		return errno == EAGAIN ? -ETIMEDOUT : errno == EINTR ? 0 : -errno;
+		return errno == EAGAIN ? wait_for(uapi, POLLIN) : errno == EINTR ? 0 : -errno;
 	uapi->end += (size_t)n;
+	uapi->answered += (size_t)n;
 	return 0;
 }
 
 /* The next line of the answer, terminated in place. */
-static int next_line(struct uapi *uapi, uint64_t deadline, char **line)
+static int next_line(struct uapi *uapi, char **line)
 {
 	char *newline;
 	int r;
 
 	while (!(newline = memchr(uapi->answer + uapi->begin, '\n', uapi->end - uapi->begin))) {
-		r = fill(uapi, deadline);
+		r = fill(uapi);
 		if (r < 0)
 			return r;
 	}
@@ -153,12 +193,13 @@ static int number(const char *text, uint64_t max, uint64_t *value)
 /* Lines up to errno=N, which wireguard-go writes negative and the protocol positive, and the blank one after it. */
 static int read_answer(struct uapi *uapi, line_fn *each, void *arg)
 {
-	uint64_t deadline = loop_now_ms() + ANSWER_MS, error;
+	uint64_t error;
 	char *line, *value;
 	int r;
 
+	uapi->answered = 0;
 	for (;;) {
-		r = next_line(uapi, deadline, &line);
+		r = next_line(uapi, &line);
 		if (r < 0)
 			return r;
 		value = strchr(line, '=');
@@ -173,7 +214,7 @@ static int read_answer(struct uapi *uapi, line_fn *each, void *arg)
 	}
 	r = number(value + (value[0] == '-'), 4095, &error);
 	if (r == 0)
-		r = next_line(uapi, deadline, &line);
+		r = next_line(uapi, &line);
 	if (r < 0)
 		return r;
 	return *line || uapi->begin != uapi->end ? -EPROTO : -(int)error;
@@ -186,7 +227,9 @@ static int settle(struct uapi *uapi, line_fn *each, void *arg)
 
 	if (!uapi->outstanding)
 		return 0;
+	patience_rest(uapi);
 	r = read_answer(uapi, each, arg);
+	(void)patience_spend(uapi);
 	if (r == 0)
 		r = uapi->sent;
 	if (r < 0)
@@ -201,6 +244,7 @@ static int operate(struct uapi *uapi)
 {
 	int r = settle(uapi, NULL, NULL);
 
+	patience_rest(uapi);
 	if (r == 0)
 		r = connected(uapi);
 	if (r == 0) {
@@ -208,6 +252,7 @@ static int operate(struct uapi *uapi)
 		uapi->outstanding = uapi->sent != -ETIMEDOUT;
 		r = uapi->outstanding ? 0 : -ETIMEDOUT;
 	}
+	(void)patience_spend(uapi);
 	if (r < 0)
 		uapi->fd = close_fd(uapi->fd);
 	sodium_memzero(uapi->operation, uapi->n);
@@ -462,6 +507,8 @@ int wg_uapi_open(const char *name, struct wg **wg)
 	(void)snprintf(uapi->wg.name, sizeof(uapi->wg.name), "%s", name);
 	uapi->wg.lifeline = TAKE_FD(lifeline);
 	uapi->fd = TAKE_FD(fd);
+	uapi->patience_us = PATIENCE_US;
+	uapi->since_us = now_us();
 	*wg = &uapi->wg;
 	return 0;
 }

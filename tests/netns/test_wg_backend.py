@@ -5,13 +5,16 @@ wgprobe and wg-launch are built first (make all tools); WGPROBE and WG_LAUNCH na
 """
 
 import base64
+import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -283,6 +286,51 @@ def test_a_device_that_answers_nonsense_is_refused(here, tmp_path):
                 connection.close()
             assert json.loads(probe.communicate()[0].splitlines()[-1])["result"] == error, nonsense
         os.unlink("/run/wireguard/lbwn.sock")
+
+
+def stand_in(here, serve, verb, text=""):
+    """Result and seconds of a probe whose device is serve(configuration connection)."""
+    os.makedirs("/run/wireguard", exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener, tempfile.TemporaryFile("w+") as changes:
+        changes.write(text)
+        changes.seek(0)
+        listener.bind("/run/wireguard/lbwn.sock")
+        try:
+            listener.listen(4)
+            begun = time.monotonic()
+            probe = here.start(here.programs["wgprobe"], verb, "userspace", "lbwn", stdin=changes)
+            lifeline, connection = (listener.accept()[0] for _ in range(2))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError), lifeline, connection:
+                serve(connection)
+            return json.loads(probe.stdout.read().splitlines()[-1])["result"], time.monotonic() - begun
+        finally:
+            os.unlink("/run/wireguard/lbwn.sock")
+
+
+def test_a_device_that_answers_each_operation_late_is_not_waited_for_again_and_again(here):
+    """A change of many operations, each answered within the time that one may take."""
+
+    def late(connection):
+        while connection.recv(1 << 20):
+            time.sleep(3)
+            while select.select([connection], [], [], 0)[0] and connection.recv(1 << 20):
+                pass
+            connection.sendall(b"errno=0\n\n")
+
+    peers = "".join(f"{new_key()} replace allowed=10.0.{i >> 8}.{i & 255}/32\n" for i in range(4000))
+    result, seconds = stand_in(here, late, "apply", f"device\n{peers}commit\n")
+    assert result == -110 and 9 < seconds < 14  # ETIMEDOUT
+
+
+def test_a_dump_without_end_ends(here):
+    def endless(connection):
+        connection.recv(100)
+        connection.sendall(b"public_key=" + b"11" * 32 + b"\n")
+        while True:
+            connection.sendall(b"allowed_ip=10.0.0.1/32\n" * 1000)
+
+    result, seconds = stand_in(here, endless, "dump")
+    assert result == -71 and seconds < 8  # EPROTO
 
 
 # -- the kernel backend: its messages, read by another hand ------------------------------------------------------------------------
