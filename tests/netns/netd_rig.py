@@ -16,13 +16,13 @@ import subprocess
 
 import rig as rigs
 
-PREFIX = "lbn"
-FOLDER = os.path.join(rigs.ROOT, "build/netns-netd")
+PREFIX = os.environ.get("FLEET_PREFIX", "lb") + "n"  # as the fleet's (conftest.py): two runs at once need two
+FOLDER = os.path.join(rigs.ROOT, "build/netns-" + PREFIX)
 FORGE = os.environ.get("FORGE") or os.path.join(rigs.ROOT, "build/tests/tools/forge")
 PROGRAMS = os.environ.get("LOOPBACK_BIN") or os.path.join(rigs.ROOT, "build/bin")
 SOCKETS = "/run/loopback/netd"
 CIDR, OWN, PEERS = "100.64.0.0/16", "100.64.0.1", "100.64.1.0"
-# There is no route to it: a handshake fails at once. One on the link that is not there would hold wireguard-go up until ARP gives up, 3 s.
+# There is no route to it: a handshake fails at once. One on the link that is not there would hold wireguard-go up for 3 s (ARP).
 ENDPOINT = "192.0.2.9:51820"
 SERVICES = ("loopback-netd", "loopback-wg")
 
@@ -51,7 +51,8 @@ class Forge:
         return self.answer()
 
     def close(self):
-        """End it; it has nothing to lose."""
+        """End it, in the middle of an offer perhaps; it has nothing to lose."""
+        self.process.kill()
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait(timeout=10)
@@ -166,8 +167,8 @@ class NetdHost:
         """All that netd could have changed on this host, as stock tools see it; counters of traffic left out."""
         dump = self.dump()
         peers = sorted(tuple(fields[:4] + fields[7:]) for fields in dump[1:])
-        ip = [self.host.enter("ip", "-d", *words).stdout for words in (
-            ("-4", "address"), ("-6", "address"), ("-4", "route", "show", "table", "all"), ("-6", "route", "show", "table", "all"))]
+        ip = [self.host.enter("ip", "-d", *words.split()).stdout
+              for words in ("-4 address", "-6 address", "-4 route show table all", "-6 route show table all")]
         return [tuple(dump[0]), peers, [re.sub(r"(valid_lft|preferred_lft|expires) \d+sec|used \d+", "", text) for text in ip]]
 
     def published(self, network="mesh"):

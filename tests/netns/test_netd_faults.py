@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong around netd: it is killed, its disk fills up, its tunnel stands still, its peers flood it or fall silent, clocks are off."""
+"""What goes wrong around netd: kills, a full disk, a tunnel that stands still, floods, silence, clocks."""
 
 import os
 import random
 import signal
-import threading
 import time
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 import rig as rigs
 
 pytest.register_assert_rewrite("netd_rig")
-from netd_rig import ENDPOINT, FOLDER, OWN, PREFIX, PROGRAMS, SOCKETS, Forge, NetdHost  # noqa: E402  (the line above comes first)
+from netd_rig import ENDPOINT, FOLDER, OWN, PREFIX, PROGRAMS, SOCKETS, NetdHost  # noqa: E402  (the line above comes first)
 
 KILLS, CHOSEN = 36, 6
 COUNT = 600  # of each of the two sets that take turns: more than one UAPI operation
@@ -52,6 +51,18 @@ def silent_fetchd(net):
     host.close()
 
 
+def stand_still(pid):
+    """SIGSTOP, and wait until the last thread has stopped."""
+    def stopped():
+        states = []
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/stat", encoding="utf-8") as file:
+                states.append(file.read().rpartition(")")[2].split()[0])
+        return set(states) == {"T"}
+    os.kill(pid, signal.SIGSTOP)
+    rigs.wait_until(f"{pid} stopped", stopped, interval=0.001)
+
+
 def other_set(host, number):
     """Publish one of two sets of hosts that have nothing in common; returns what the device should have of it."""
     host.forge("empty")
@@ -69,7 +80,9 @@ class Turns:
 
     def __init__(self, host):
         self.host, self.number, self.old = host, 0, other_set(host, 0)
-        assert host.offer()["outcome"] == "applied"
+        result = host.offer()
+        assert result["outcome"] == "applied"
+        self.seconds = result["us"] / 1e6  # that one offer takes here
         self.landed = {"old": 0, "new": 0}
 
     def go(self, kill):
@@ -80,7 +93,7 @@ class Turns:
         self.host.forge.answer()
         self.host.start()
         device = self.host.device()
-        assert device in (self.old, new), f"{len(device)} peers: {len(set(device) & set(self.old))} old, {len(set(device) & set(new))} new"
+        assert device in (self.old, new), f"{len(device)} peers, {len(set(device) & set(new))} of them new"
         routes = self.host.host.enter("ip", "route", "show", "dev", "lb0").stdout
         assert routes.splitlines() == [f"100.64.0.0/16 proto 158 scope link src {OWN} "], routes
         self.landed["new" if device == new else "old"] += 1
@@ -95,7 +108,7 @@ def test_killed_at_random(host):
     lots = random.Random(20)
 
     def kill():
-        time.sleep(lots.uniform(0, 0.16))
+        time.sleep(lots.uniform(0, 2.5 * turns.seconds))
         host.kill()
 
     for _ in range(KILLS):
@@ -112,9 +125,9 @@ def test_killed_within_a_write(host):
     lots = random.Random(21)
 
     def kill():
-        time.sleep(lots.uniform(0.005, 0.06))
-        os.kill(tunnel, signal.SIGSTOP)
-        time.sleep(0.05)
+        time.sleep(lots.uniform(0, turns.seconds))
+        stand_still(tunnel)
+        time.sleep(2 * turns.seconds)
         host.kill()
         os.kill(tunnel, signal.SIGCONT)
 
@@ -138,14 +151,16 @@ def test_power_fails_within_an_apply(net):
 
 
 def test_damaged_journal(host):
-    """A journal with a torn tail is used up to the damage; one that is damaged from the start leaves a host without mesh, which asks."""
+    """A journal is used up to the damage: a torn tail costs nothing, a torn beginning the mesh, until netd has asked."""
     journal = os.path.join(host.host.folder, "lib/netd/mesh.log")
     before = host.witness()
     with open(journal, "ab") as file:
         file.write(os.urandom(300))
     log = len(host.log())
     host.restart()
-    assert host.witness() == before and "300 bytes after the last whole record are cut off" in host.log()[log:]
+    host.unmoved(before)
+    assert "300 bytes after the last commit are cut off" in host.log()[log:]
+    host.connect()
     with open(journal, "r+b") as file:
         file.write(os.urandom(300))
     host.kill()
@@ -153,7 +168,7 @@ def test_damaged_journal(host):
     host.wait_state("unenrolled")
     host.connect()
     host.apply()
-    assert host.witness() == before
+    host.unmoved(before)
 
 
 # ---- the disk is full
@@ -177,7 +192,7 @@ def test_disk_is_full(net):
     assert "No space left on device" in result["reason"] and "the old one stays" in result["reason"]
     before = host.witness()
     host.restart()
-    assert host.witness() == before
+    host.unmoved(before)
     host.connect()
     fill()  # the restart has freed what the journal had set aside
     host.refused("disk")
@@ -199,7 +214,7 @@ def test_tunnel_stands_still(host):
     netd, tunnel, before = host.pid(), host.pid("wg"), host.witness()
     host.forge("peer mesh 3 address=100.64.1.3 endpoint=192.0.2.9:4")
     host.publish()
-    os.kill(tunnel, signal.SIGSTOP)
+    stand_still(tunnel)
     try:
         begun = time.monotonic()
         result = host.offer("timeout=30000")
@@ -236,8 +251,9 @@ def test_flood_on_documents(host):
     answer = host.forge.answer()
     assert answer["sent"] > 100
     assert host.forge("listen for=15000")["closed"], answer
-    assert resident(host) < memory + 4096
-    assert (host.pid(), host.witness()) == (netd, before)
+    assert resident(host) < memory + 16384
+    assert host.pid() == netd
+    host.unmoved(before)
     host.connect()
     assert host.offer()["outcome"] == "unchanged"
 
@@ -262,7 +278,8 @@ def test_flood_on_view(host):
     served(host)
     for i in range(16):
         host.forge(f"disconnect on=viewer{i}")
-    assert (host.pid(), host.witness()) == (netd, before)
+    assert host.pid() == netd
+    host.unmoved(before)
     assert host.offer()["outcome"] == "unchanged"
 
 
@@ -286,7 +303,8 @@ def test_flood_on_admin_and_tunnel(host):
     for i in range(1, 6):
         host.forge(f"disconnect on=admin{i}")
     served(host)
-    assert (host.pid(), host.witness()) == (netd, before)
+    assert host.pid() == netd
+    host.unmoved(before)
 
 
 def resident(host):
@@ -299,9 +317,9 @@ def resident(host):
 
 @pytest.mark.parametrize("days", [-3650, -1, 1, 3650])
 def test_clocks_are_off(host, days):
-    """The control plane's clock and ours differ by days, and all keys ended long ago by one of them: no decision rests on a clock.
+    """The control plane's clock and ours differ by days, and all keys ended long ago: no decision rests on a clock.
 
-    The clock of one host alone cannot be set in a namespace; that documents are dated as many days away is the same to netd, which has no third clock.
+    The clock of one host alone cannot be set in a namespace; documents that are dated as many days away are the same to netd.
     """
     seconds = days * DAY
     host.forge(f"clock ahead={abs(seconds)}" if days > 0 else f"clock behind={abs(seconds)}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What netd is offered: good documents, and everything that it must not take.
 
-A refusal has a code and a reason that say the same in result, receipt, log and `loopback status`, and moves nothing on the host: NetdHost.refused().
+A refusal has a code and a reason, the same in result, receipt, log and `loopback status`, and moves nothing on the host.
 """
 
 import json
@@ -99,7 +99,7 @@ def test_truncated_and_damaged_heads(host):
         result = host.offer(words)
         assert result["outcome"] == "refused", words
         assert result["receipt"]["code"] in ("malformed", "forged"), result
-    assert host.witness() == before
+    host.unmoved(before)
     assert host.offer()["outcome"] == "applied"
 
 
@@ -216,7 +216,7 @@ def test_keyset_is_refused(host, name):
     answer = host.forge("hand-over")
     assert not answer["taken"] and answer["reason"].startswith("a keyset was refused: "), answer
     assert host.status()["last_result"]["code"] == "keyset"
-    assert host.witness() == before
+    host.unmoved(before)
     host.keyset(generation=generation)
     assert host.offer()["outcome"] == "unchanged"
 
@@ -253,7 +253,7 @@ def closes(host, *commands, words="offer", log="closing the channel to fetchd"):
     else:
         assert host.forge("listen for=2000")["closed"]
     assert log in host.log()[length:]
-    assert host.witness() == before
+    host.unmoved(before)
     host.connect()
     host.forge("peer mesh 30 address=100.64.1.30")
     host.apply()

@@ -2,10 +2,11 @@
 /*
  * forge: root, signd, control plane, all other hosts and fetchd in one, so that netd can be offered whatever there is.
  *
- * Reads commands from stdin, one a line, "verb word ... key=value ...", and answers each with one line of JSON: {"ok": true, ...} or
- * {"ok": false, "error": "..."}. Keys, networks and connections are named; a key is made when it is first named. What a command understands stands
- * before its function: forge_sign.h (keyset clock), forge_mesh.h (network empty host self peers peer unpeer tamper publish setconf),
- * forge_talk.h (connect disconnect hello hand-over pin offer await bring listen send flood).
+ * Reads commands from stdin, one a line, "verb word ... key=value ...", and answers each with one line of JSON: {"ok": true, ...}
+ * or {"ok": false, "error": "..."}. Keys, networks and connections are named; a key is made when it is first named. What a
+ * command understands stands before its function: forge_sign.h (keyset clock), forge_mesh.h (network empty host self peers peer
+ * unpeer tamper publish setconf), forge_talk.h (connect disconnect hello hand-over pin listen), forge_offer.h (offer await
+ * bring), forge_odd.h (send flood).
  *
  *   pin /run/loopback/netd/admin.sock
  *   connect /run/loopback/netd/documents.sock as=_lb-fetchd
@@ -16,7 +17,8 @@
  *   publish
  *   offer                {"ok": true, "us": 6400, "closed": false, ..., "outcome": "applied", "receipt": {...}}
  */
-#include "tests/tools/lib/forge_talk.h"
+#include "tests/tools/lib/forge_odd.h"
+#include "tests/tools/lib/forge_offer.h"
 
 static const struct command {
 	const char *verb;

@@ -28,7 +28,7 @@
 #define LINE_BYTES_MAX 8192
 #define ANSWER_BYTES_MAX 65536
 
-/* -- The words of a command: "verb word ... key=value ..." -------------------------------------------------------------------------- */
+/* -- The words of a command: "verb word ... key=value ..." ------------------------------------------------------------------- */
 
 struct words {
 	unsigned count;
@@ -78,7 +78,7 @@ static inline bool list_next(const char **list, char *out, size_t size)
 	return true;
 }
 
-/* -- The answer: one line of JSON ----------------------------------------------------------------------------------------------------- */
+/* -- The answer: one line of JSON -------------------------------------------------------------------------------------------- */
 
 struct answer {
 	size_t n;
@@ -129,7 +129,7 @@ static inline void put_hex(struct answer *answer, const char *key, const void *b
 	put_text(answer, key, hex_format(bytes, n, text));
 }
 
-/* -- The context ---------------------------------------------------------------------------------------------------------------------- */
+/* -- The context ------------------------------------------------------------------------------------------------------------- */
 
 /* A key pair by name; it is made when it is first named. */
 struct named_key {

@@ -5,7 +5,7 @@
 #include "libdoc/trie_node.h"
 #include "tests/tools/lib/forge_sign.h"
 
-/* -- Hosts ---------------------------------------------------------------------------------------------------------------------------- */
+/* -- Hosts ------------------------------------------------------------------------------------------------------------------- */
 
 static struct virtual_host *host_at(struct forge *forge, uint64_t number)
 {
@@ -35,7 +35,8 @@ static struct virtual_host *host_at(struct forge *forge, uint64_t number)
 }
 
 /* A host's statement for a key and a counter; kept, for signing is what costs. */
-static int statement_of(struct forge *forge, struct virtual_host *host, const uint8_t *wg_key, uint64_t counter, struct statement *statement)
+static int statement_of(struct forge *forge, struct virtual_host *host, const uint8_t *wg_key, uint64_t counter,
+			struct statement *statement)
 {
 	int r = 0;
 
@@ -48,7 +49,7 @@ static int statement_of(struct forge *forge, struct virtual_host *host, const ui
 	return r;
 }
 
-/* -- Networks ------------------------------------------------------------------------------------------------------------------------- */
+/* -- Networks ---------------------------------------------------------------------------------------------------------------- */
 
 static struct forged_network *network_named(struct forge *forge, const char *name)
 {
@@ -87,7 +88,10 @@ static int prefixes_parse(struct forge *forge, const char *list, struct prefix *
 	return 0;
 }
 
-/* network NAME [cidr=RANGE,...] [mtu=] [keepalive=] [mine=0]  and lies for its next publication: generation= epoch= count= sign= type= deployment= */
+/*
+ * network NAME [cidr=RANGE,...] [mtu=] [keepalive=] [mine=0]
+ * and lies for its next publication: [generation=] [epoch=] [count=] [sign=KEY] [type=host/1] [deployment=NAME]
+ */
 static int cmd_network(struct forge *forge, struct words *words)
 {
 	struct forged_network *network = network_make(forge, word_at(words, 1));
@@ -156,7 +160,7 @@ static int wg_key_chosen(struct forge *forge, const char *choice, const struct v
 	return 0;
 }
 
-/* self NETWORK address=A[,B] [wg=new:NUMBER]: the host under test is a member, by its own statement, or with a key that it never had */
+/* self NETWORK address=A[,B] [wg=new:NUMBER]: the host under test is a member, by its own statement or with another key */
 static int cmd_self(struct forge *forge, struct words *words)
 {
 	struct forged_network *network = network_named(forge, word_at(words, 1));
@@ -277,7 +281,7 @@ static int cmd_unpeer(struct forge *forge, struct words *words)
 	return trie_remove(network->trie, &id) < 0 ? wrong(forge, "%s is not in %s", number, network->name) : 0;
 }
 
-/* -- Publications --------------------------------------------------------------------------------------------------------------------- */
+/* -- Publications ------------------------------------------------------------------------------------------------------------ */
 
 static int keep_node(const struct hash *name, const void *bytes, size_t n, void *arg)
 {
@@ -286,7 +290,9 @@ static int keep_node(const struct hash *name, const void *bytes, size_t n, void 
 
 static struct head_entry entry_of(enum document_type type, const struct document_header *header, const struct hash *hash)
 {
-	return (struct head_entry){ .type = type, .id = header->id, .epoch = header->epoch, .generation = header->generation, .hash = *hash };
+	return (struct head_entry){
+		.type = type, .id = header->id, .epoch = header->epoch, .generation = header->generation, .hash = *hash
+	};
 }
 
 static int network_publish(struct forge *forge, struct forged_network *network)
@@ -382,7 +388,7 @@ static int cmd_publish(struct forge *forge, struct words *words)
 	return 0;
 }
 
-/* -- Tries that are not what they should be ----------------------------------------------------------------------------------------- */
+/* -- Tries that are not what they should be ---------------------------------------------------------------------------------- */
 
 /* The same branch with its first two children in each other's place. */
 static int swap_children(struct forge *forge, const struct hash *root, struct pack_writer *out)
@@ -451,7 +457,7 @@ static int cmd_tamper(struct forge *forge, struct words *words)
 	return blobs_put(forge->blobs, &network->lies.root, node.bytes, node.n);
 }
 
-/* -- The same mesh for `wg setconf` ------------------------------------------------------------------------------------------------- */
+/* -- The same mesh for `wg setconf` ------------------------------------------------------------------------------------------ */
 
 struct configuration {
 	const struct forge *forge;

@@ -30,8 +30,8 @@ static struct id deployment_named(const struct forge *forge, const char *name)
 }
 
 /* Sign a payload, by whatever key and under whatever type the lies say, keep it, and name it. */
-static int publish_payload(struct forge *forge, enum document_type type, const struct lies *lies, const struct pack_writer *payload,
-			   struct hash *name)
+static int publish_payload(struct forge *forge, enum document_type type, const struct lies *lies,
+			   const struct pack_writer *payload, struct hash *name)
 {
 	CLEANUP(pack_writer_free) struct pack_writer envelope = { .bytes = NULL };
 	const struct named_key *key = key_named(forge, lies->signer[0] ? lies->signer : "online");
@@ -62,8 +62,9 @@ static int lies_read(struct forge *forge, struct words *words, struct lies *lies
 	return type && !lies->type ? wrong(forge, "type: expected one such as network/1, found %s", type) : 0;
 }
 
-/* The header of a document's next publication. Its generation is one up, unless a lie names another; a lie does not set the count back. */
-static struct document_header header_next(const struct forge *forge, const struct id *id, const struct lies *lies, uint64_t *generation)
+/* The header of a document's next publication. Its generation is one up unless a lie names another, which sets nothing back. */
+static struct document_header header_next(const struct forge *forge, const struct id *id, const struct lies *lies,
+					  uint64_t *generation)
 {
 	uint64_t next = lies->set_generation ? lies->generation : *generation + 1;
 
@@ -119,7 +120,10 @@ static int keyset_sign(struct forge *forge, const struct pack_writer *payload, c
 	return r;
 }
 
-/* keyset [root=root] [by=root[,...]] [online=online[,...]] [operator=...] [epoch=] [generation=] [deployment=here] [ends=SECONDS]: when its keys end */
+/*
+ * keyset [root=root] [by=root[,...]] [online=online[,...]] [operator=...] [epoch=] [generation=] [deployment=here]
+ *        [ends=SECONDS]: when its keys end, in Unix time
+ */
 static int cmd_keyset(struct forge *forge, struct words *words)
 {
 	CLEANUP(pack_writer_free) struct pack_writer payload = { .bytes = NULL }, envelope = { .bytes = NULL };
