@@ -73,13 +73,13 @@ def fleet_fixture(deployment):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A failed test shows the end of every log of the fleet."""
+    """A failed test of the fleet shows the end of every log of it."""
     outcome = yield
     report = outcome.get_result()
     if report.failed:
         item.config.stash[_FAILED] = True
         made = item.config.stash.get(_FLEET, None)
-        if made and made.rig.hosts:
+        if made and made.rig.hosts and "deployment" in item.fixturenames:
             report.sections.append(("fleet", "\n".join(host.log_tails() for host in made.rig.hosts.values())))
 
 
