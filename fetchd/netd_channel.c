@@ -111,6 +111,10 @@ static int message(struct channel *channel _unused_, struct message *message, vo
 	case MSG_result:
 		take_result(fetchd, &message->body.result);
 		return 0;
+	case MSG_in_force:
+		if (message->body.in_force.receipt.n)
+			poll_receipt(fetchd, message->body.in_force.receipt);
+		return 0;
 	default:
 		return -EPROTO;
 	}

@@ -173,6 +173,9 @@ static void receipt_make(struct netd *netd, enum outcome outcome, const struct r
 		receipt.count = netd->offer->count;
 		receipt.entries = netd->offer->entries;
 		receipt.apply_us = now_us() - netd->offer->begun_us;
+	} else if (netd->mesh) {
+		receipt.count = netd->mesh->count;
+		receipt.entries = netd->mesh->entries;
 	}
 	receipt.peers = netd->mesh ? netd->mesh->peers : 0;
 	memcpy(receipt.code, refusal->code, sizeof(receipt.code));
@@ -206,6 +209,16 @@ static void finish(struct netd *netd, enum outcome outcome, const struct refusal
 	documents_forget(netd);
 	send_or_hang_up(netd, MSG_result, &result);
 	ask_again(netd);
+}
+
+static void tell_in_force(struct netd *netd)
+{
+	CLEANUP(pack_writer_free) struct pack_writer envelope = { .bytes = NULL };
+
+	if (!netd->mesh || !netd->state.deployed || netd->engine != ENGINE_RUNNING)
+		return;
+	receipt_make(netd, OUTCOME_applied, &(struct refusal){ .code = "" }, &envelope);
+	send_or_hang_up(netd, MSG_in_force, &(struct msg_in_force){ .receipt = { envelope.bytes, envelope.n } });
 }
 
 static void settle_due(void *arg)
@@ -496,6 +509,7 @@ static int on_message(struct channel *channel, struct message *message, void *ar
 		memcpy(netd->transport_key, message->body.hello.transport_key, KEY_BYTES);
 		netd->greeted = true;
 		channel_phase_set(channel, PHASE_READY);
+		tell_in_force(netd);
 		documents_announce(netd);
 		return 0;
 	case MSG_keyset:
