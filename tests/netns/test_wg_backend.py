@@ -20,7 +20,7 @@ import time
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-NAMESPACE = "lbwg"
+NAMESPACE = os.environ.get("FLEET_PREFIX", "lb") + "wg"  # as the fleet's (conftest.py): two runs at once need two
 WIREGUARD_GO = "/usr/bin/wireguard-go"
 IMMEDIATELY = dict(os.environ, WG_PROCESS_FOREGROUND="1", LOG_LEVEL="silent")
 
@@ -52,6 +52,8 @@ class Namespace:
 
     def __init__(self, name, programs):
         self.name, self.programs, self.running = name, programs, []
+        if os.path.exists(f"/run/netns/{name}"):  # of a run that was killed
+            run("ip", "netns", "delete", name)
         run("ip", "netns", "add", name)
         self.ip("link", "set", "lo", "up")
 
