@@ -284,7 +284,7 @@ END_TEST
 START_TEST(a_number_that_no_row_has_is_refused)
 {
 	/* The last two are hello and pin, if somebody cut the number to 32 or 8 bits. */
-	static const uint64_t numbers[] = { 0, 10, 19, 29, 255, 65535, 0x100000001, 0x114, UINT64_MAX };
+	static const uint64_t numbers[] = { 0, 11, 19, 29, 255, 65535, 0x100000001, 0x114, UINT64_MAX };
 
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
 		_cleanup_writer_ struct pack_writer frame = { .bytes = NULL };
