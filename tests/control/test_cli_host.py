@@ -13,6 +13,7 @@ from cli_console import ROOT
 sys.path.insert(0, os.path.join(ROOT, "tests/netns"))
 
 import fleet as fleets  # noqa: E402  (needs the path above)
+import rig  # noqa: E402
 
 FOLDER = os.path.join(ROOT, "build/cli-host")
 NOBODY = ["setpriv", "--reuid", "65534", "--clear-groups"]
@@ -88,6 +89,8 @@ def test_peers_are_listed_as_wg_shows_them(fleet, fresh):
     fleet.wait_converged()
     host = fleet.host("h1")
     assert fleet.reaches("h1", fleet.overlay("h2"), count=5)
+    # Of two hosts that meet, one gets its keepalive a moment later (netd/apply.c).
+    rig.wait_until("a keepalive", lambda: "\toff" not in host.enter("wg", "show", "lb0", "persistent-keepalive").stdout)
     listed = status(host, "--peers")["peer_list"]
     line = host.enter("wg", "show", "lb0", "dump").stdout.splitlines()[1].split("\t")
     assert len(listed) == 1
