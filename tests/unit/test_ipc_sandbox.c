@@ -103,6 +103,7 @@ static int look_at_oneself(void *arg)
 	} caps[2];
 
 	EXPECT(nobody);
+	EXPECT(setgroups(2, (const gid_t[]){ 4, 27 }) == 0); /* as a login shell would have some */
 	EXPECT(entered(arg) == 0);
 	EXPECT(getresuid(&uid[0], &uid[1], &uid[2]) == 0 && getresgid(&gid[0], &gid[1], &gid[2]) == 0);
 	for (unsigned i = 0; i < 3; i++)

@@ -313,6 +313,34 @@ START_TEST(a_host_of_two_networks_is_one_peer)
 }
 END_TEST
 
+START_TEST(the_most_conservative_tunnel_wins)
+{
+	static const struct {
+		uint16_t keepalive[2], mtu[2], expected_keepalive, expected_mtu;
+	} cases[] = {
+		{ { 15, 30 }, { 1380, 1300 }, 15, 1300 }, { { 30, 15 }, { 1300, 1380 }, 15, 1300 },
+		{ { 0, 30 }, { 1380, 1380 }, 30, 1380 },  { { 30, 0 }, { 1280, 9000 }, 30, 1280 }, { { 0, 0 }, { 9000, 1280 }, 0, 1280 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_world_ struct world world = two_networks();
+		_cleanup_(mesh_free) struct mesh *mesh = NULL;
+		struct peer peer = world_peer(&world, 11);
+		struct merged_peer merged;
+
+		for (unsigned j = 0; j < 2; j++) {
+			world.networks[j].document.keepalive = cases[i].keepalive[j];
+			world.networks[j].document.mtu = cases[i].mtu[j];
+		}
+		world_publish(&world);
+		ck_assert_accepted(&world, world_open(&world, &mesh));
+		ck_assert_uint_eq(mesh->mtu, cases[i].expected_mtu);
+		ck_assert_int_eq(mesh_merge(mesh, world.blobs, &peer.host, NULL, NULL, FAMILY_4, &merged), 0);
+		ck_assert_uint_eq(merged.keepalive, cases[i].expected_keepalive);
+	}
+}
+END_TEST
+
 START_TEST(a_host_of_no_network_is_absent)
 {
 	_cleanup_world_ struct world world = two_networks();
@@ -390,6 +418,6 @@ UNIT_MAIN("netd: mesh", good_documents_open, a_host_without_networks_opens, a_se
 	  a_signed_payload_that_does_not_decode_is_refused, another_deployment_is_refused,
 	  another_generation_or_epoch_than_named_is_refused, another_epoch_than_the_keysets_is_refused,
 	  networks_that_do_not_fit_the_host_document_are_refused, an_address_outside_of_its_network_is_refused,
-	  more_peers_than_a_host_takes_are_refused, a_flipped_byte_anywhere_is_refused, a_host_of_two_networks_is_one_peer,
+	  more_peers_than_a_host_takes_are_refused, a_flipped_byte_anywhere_is_refused, a_host_of_two_networks_is_one_peer, the_most_conservative_tunnel_wins,
 	  a_host_of_no_network_is_absent, networks_that_disagree_on_a_key_do_not_merge,
 	  an_endpoint_is_of_a_family_that_this_host_has, a_missing_node_is_not_an_absent_peer)
