@@ -147,16 +147,19 @@ const char *engine_state_name(const struct netd *netd)
 
 /* -- Loading ---------------------------------------------------------------------------------------------------------------------- */
 
-/* The disk is no more trusted than the network: signatures, hashes and statements again. Only what was checked against the host as it was then is not. */
+/* The disk is no more trusted than the network: hashes and statements again. The documents verified by the keyset of their time, says this host's own signature;
+ * by today's they need not, or a new one whose documents have not come yet would take the mesh down with the next restart. */
 static int load_last_known_good(struct netd *netd, const struct journal_end *end)
 {
 	_cleanup_(mesh_free) struct mesh *mesh = NULL;
+	struct mesh sealed = { .count = end->count, .keyset = netd->state.keyset_name };
 	struct refusal refusal = { .code = "" };
-	int r = -ENOENT;
+	int r;
 
 	if (end->count == 0 || !netd->state.deployed)
 		return 0;
-	r = mesh_open(&netd->state, netd->blobs, NULL, end->entries, end->count, &mesh, &refusal);
+	memcpy(sealed.entries, end->entries, sizeof(sealed.entries));
+	r = mesh_open(&netd->state, netd->blobs, &sealed, end->entries, end->count, &mesh, &refusal);
 	if (r == 0)
 		r = mesh_check(&netd->state, netd->blobs, NULL, mesh, netd->owners, NULL, NULL, &refusal);
 	if (r < 0) {
@@ -164,13 +167,14 @@ static int load_last_known_good(struct netd *netd, const struct journal_end *end
 		return mesh_note_all(netd->blobs, NULL, netd->owners);
 	}
 	netd->mesh = TAKE_PTR(mesh);
+	netd->mesh->keyset = (struct hash){ { 0 } }; /* the next head's documents are verified by today's */
 	return references_move(netd->blobs, NULL, netd->mesh);
 }
 
 int engine_load(struct netd *netd)
 {
 	struct journal_end end;
-	int r = journal_open(netd->state.folder, netd->blobs, &end, &netd->journal);
+	int r = journal_open(netd->state.folder, netd->state.host_secret, netd->blobs, &end, &netd->journal);
 
 	if (r < 0)
 		return log_errno(r, "cannot replay mesh.log");

@@ -8,12 +8,14 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "libdoc/pae.h"
 #include "libipc/log.h"
 
 #define NAME "mesh.log"
 #define NEW_NAME "mesh.log.new"
 #define HEAD_BYTES 5
 #define CHECK_BYTES 16
+#define SEAL_TYPE "loopback/commit/1"
 #define COMMIT_ROOM (HEAD_ENTRIES_MAX * 128) /* reserved for the record that must not fail */
 #define SLACK_BYTES (1024 * 1024)            /* a file below this is never written anew */
 
@@ -21,6 +23,7 @@ enum record { RECORD_BLOB = 1, RECORD_INTENT, RECORD_COMMIT };
 
 struct journal {
 	int folder, fd;
+	const uint8_t *secret;      /* of the host; borrowed */
 	off_t end;                  /* of what was written */
 	off_t committed;            /* end of the last commit */
 	struct pack_writer pending; /* records that wait for the next intent */
@@ -61,20 +64,21 @@ static unsigned record_next(const uint8_t *file, size_t size, size_t *at, struct
 	return head[0];
 }
 
-static int replay_commit(struct view body, struct journal_end *end)
+static int replay_commit(struct view body, const uint8_t *host_key, struct journal_end *end)
 {
 	struct head_entry entries[HEAD_ENTRIES_MAX];
-	int count = have_decode(body.p, body.n, entries);
+	size_t n = body.n < SIGNATURE_BYTES ? 0 : body.n - SIGNATURE_BYTES;
+	int count = n ? have_decode(body.p, n, entries) : -EBADMSG;
 
-	if (count < 0)
-		return count;
+	if (count < 0 || pae_verify(SEAL_TYPE, body.p, n, body.p + n, host_key) < 0)
+		return -EBADMSG;
 	memcpy(end->entries, entries, (size_t)count * sizeof(entries[0]));
 	end->count = (unsigned)count;
 	end->interrupted = false;
 	return 0;
 }
 
-static int replay(const uint8_t *file, size_t size, struct blobs *blobs, struct journal_end *end, size_t *good)
+static int replay(const uint8_t *file, size_t size, const uint8_t *host_key, struct blobs *blobs, struct journal_end *end, size_t *good)
 {
 	struct view body;
 	unsigned kind;
@@ -91,7 +95,7 @@ static int replay(const uint8_t *file, size_t size, struct blobs *blobs, struct 
 			r = blobs_put(blobs, &name, body.p, body.n);
 			break;
 		case RECORD_COMMIT:
-			r = replay_commit(body, end);
+			r = replay_commit(body, host_key, end);
 			*good = r < 0 ? *good : at;
 			break;
 		case RECORD_INTENT:
@@ -122,7 +126,7 @@ static int replay_file(struct journal *journal, struct blobs *blobs, struct jour
 	file = mmap(NULL, (size_t)stat.st_size, PROT_READ, MAP_PRIVATE, journal->fd, 0);
 	if (file == MAP_FAILED)
 		return -errno;
-	r = replay(file, (size_t)stat.st_size, blobs, end, &good);
+	r = replay(file, (size_t)stat.st_size, journal->secret + SECRET_KEY_BYTES - KEY_BYTES, blobs, end, &good);
 	(void)munmap(file, (size_t)stat.st_size);
 	if (r < 0)
 		return r;
@@ -132,7 +136,8 @@ static int replay_file(struct journal *journal, struct blobs *blobs, struct jour
 	return ftruncate(journal->fd, journal->end) < 0 ? -errno : 0;
 }
 
-int journal_open(int folder, struct blobs *blobs, struct journal_end *end, struct journal **out)
+int journal_open(int folder, const uint8_t secret[static SECRET_KEY_BYTES], struct blobs *blobs, struct journal_end *end,
+		 struct journal **out)
 {
 	_cleanup_(journal_close) struct journal *journal = calloc(1, sizeof(*journal));
 	int r;
@@ -141,6 +146,7 @@ int journal_open(int folder, struct blobs *blobs, struct journal_end *end, struc
 		return -ENOMEM;
 	*end = (struct journal_end){ 0 };
 	journal->folder = folder;
+	journal->secret = secret;
 	journal->fd = openat(folder, NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (journal->fd < 0)
 		return -errno;
@@ -209,10 +215,15 @@ static int append_entries(struct journal *journal, struct pack_writer *records, 
 			  unsigned count, size_t reserve)
 {
 	CLEANUP(pack_writer_free) struct pack_writer body = { .bytes = NULL };
+	uint8_t seal[SIGNATURE_BYTES];
 	int r = have_encode(entries, count, &body);
 
-	if (r < 0)
-		return r;
+	if (r == 0 && kind == RECORD_COMMIT) {
+		r = pae_sign(SEAL_TYPE, body.bytes, body.n, journal->secret, seal);
+		pack_put_raw(&body, seal, sizeof(seal));
+	}
+	if (r < 0 || body.error < 0)
+		return r < 0 ? r : body.error;
 	record_write(records, kind, body.bytes, body.n);
 	r = append(journal, records, reserve);
 	if (r < 0)
@@ -266,7 +277,7 @@ static int add_blob(const struct hash *name _unused_, struct view bytes, void *a
 static int write_anew(struct journal *journal, const struct blobs *blobs, const struct head_entry *entries, unsigned count)
 {
 	CLEANUP(pack_writer_free) struct pack_writer records = { .bytes = NULL };
-	struct journal fresh = { .folder = journal->folder };
+	struct journal fresh = { .folder = journal->folder, .secret = journal->secret };
 	int r;
 
 	fresh.fd = openat(journal->folder, NEW_NAME, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -3,7 +3,7 @@
  * The last known good, and what is under way: one append-only file, mesh.log.
  *
  * Records: kind (1 byte), length (4, big endian), bytes, and the first 16 bytes of BLAKE2b over all of these. Kinds: a blob; an intent (the documents
- * that are about to be put in force); a commit (they are). The last commit counts. What follows it was never in force as a whole: it is cut off when the
+ * that are about to be put in force); a commit (they are; signed by the host, so that it counts whatever keyset comes after it). The last commit counts. What follows it was never in force as a whole: it is cut off when the
  * change is given up, or at the next start, when the device is brought back to the commit. When less than half of the file is of use
  * it is written anew beside and renamed.
  */
@@ -23,9 +23,11 @@ struct journal_end {
 
 /**
  * Open mesh.log, make it if need be, and replay it: every blob goes into blobs, without references.
+ * @param secret the host's key, by which commits are signed; borrowed as long as the journal is open
  * @return 0; negative errno. A file that is damaged in its middle is used up to the damage.
  */
-_must_check_ int journal_open(int folder, struct blobs *blobs, struct journal_end *end, struct journal **journal);
+_must_check_ int journal_open(int folder, const uint8_t secret[static SECRET_KEY_BYTES], struct blobs *blobs, struct journal_end *end,
+			       struct journal **journal);
 void journal_close(struct journal *journal);
 DEFINE_CLEANUP(struct journal *, journal_close)
 

@@ -75,7 +75,7 @@ static int header_check(const struct opening *opening, const struct head_entry *
 	if (!id_equal(&header->id, &entry->id) || header->generation != entry->generation || header->epoch != entry->epoch)
 		return refuse(refusal, "mixed", "a %s is generation %" PRIu64 " epoch %u, but the head names generation %" PRIu64 " epoch %u",
 			      document_type_name(entry->type), header->generation, header->epoch, entry->generation, entry->epoch);
-	if (header->epoch != state->keyset.header.epoch)
+	if (header->epoch != state->keyset.header.epoch && !verified_before(opening, entry))
 		return refuse(refusal, "epoch", "a %s is of epoch %u; the keyset says %u", document_type_name(entry->type),
 			      header->epoch, state->keyset.header.epoch);
 	return 0;

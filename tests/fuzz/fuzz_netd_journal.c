@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mesh.log as a disk may give it back. Byte 0 is even: the rest is the file. Odd: the rest is a list of records [kind, length of two bytes, body] that get
- * their right checksums here, since no mutation finds those.
+ * their right checksums and signatures here, since no mutation finds those.
  */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "libdoc/pae.h"
 #include "libipc/log.h"
 #include "netd/journal.h"
 #include "tests/fuzz/fuzz.h"
@@ -36,6 +37,17 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 		abort();
 	log_level_set(LOG_ERROR);
 	return 0;
+}
+
+/* Of a host whose seed is zero. */
+static const uint8_t *host_secret(void)
+{
+	static uint8_t secret[SECRET_KEY_BYTES];
+	static const uint8_t seed[crypto_sign_SEEDBYTES];
+	uint8_t key[KEY_BYTES];
+
+	(void)crypto_sign_seed_keypair(key, secret, seed);
+	return secret;
 }
 
 /* As netd/journal.h says: kind, length, body, the first 16 bytes of BLAKE2b over these (BLAKE2b-128). */
@@ -69,10 +81,15 @@ static void write_log(const uint8_t *bytes, size_t n)
 	}
 	while (n - at >= 3) {
 		size_t length = (size_t)bytes[at + 1] << 8 | bytes[at + 2];
+		uint8_t body[65535 + SIGNATURE_BYTES];
+		bool commit = bytes[at] == 3; /* signed, as no mutation signs */
 
 		if (length > n - at - 3)
 			length = n - at - 3;
-		put_record(fd, bytes[at], bytes + at + 3, length);
+		memcpy(body, bytes + at + 3, length);
+		if (commit && pae_sign("loopback/commit/1", body, length, host_secret(), body + length) < 0)
+			abort();
+		put_record(fd, bytes[at], body, length + (commit ? SIGNATURE_BYTES : 0));
 		at += 3 + length;
 	}
 }
@@ -88,7 +105,7 @@ static int reopen(struct opened *opened)
 	*opened = (struct opened){ .blobs = NULL };
 	if (blobs_new(&opened->blobs) < 0)
 		abort();
-	return journal_open(folder.fd, opened->blobs, &opened->end, &opened->journal);
+	return journal_open(folder.fd, host_secret(), opened->blobs, &opened->end, &opened->journal);
 }
 
 static void opened_end(struct opened *opened)

@@ -197,7 +197,8 @@ def test_netd_restarts_without_fetchd(host):
     host.restart()
     host.unmoved(before)
     assert host.status()["stale"]
-    host.connect()
+    in_force = host.connect()["in_force"]  # told to whoever comes, for the receipt of then may have been lost
+    assert (in_force["outcome"], in_force["peers"]) == ("applied", host.peers + 1)
     assert host.offer()["outcome"] == "unchanged"
     assert not host.status()["stale"]
 
@@ -243,6 +244,24 @@ def test_tunnel_comes_back(host):
         assert re.sub(r"\d+: lb0", "lb0", after[2][family]) == re.sub(r"\d+: lb0", "lb0", before[2][family])
     assert host.pid() == netd
     assert host.offer()["outcome"] == "unchanged"
+
+
+def test_restart_between_a_keyset_and_its_documents(host):
+    """What is in force does not verify by today's keyset, and its successors have not come: the mesh runs on (M15). What comes is held to the new one."""
+    published = host.published()
+    host.keyset("online=second")
+    host.restart()
+    assert host.device() == published
+    host.connect()
+    host.forge("peer mesh 1 address=100.64.1.1 endpoint=192.0.2.9:5")
+    host.publish()
+    host.refused("forged", "sign=online")
+    host.refused("forged", "sign=second")  # the host document that is in force already, of the old key
+    assert host.device() == published
+    host.keyset("online=online,second")
+    host.connect()
+    assert host.offer()["outcome"] == "applied"
+    assert host.device() == host.published()
 
 
 def test_host_reboots_without_fetchd(host):

@@ -75,6 +75,15 @@ static int transact(struct journal *journal, uint64_t number, unsigned count)
 	return r < 0 ? r : journal_commit(journal, entries, count);
 }
 
+/* Of the host whose log it is; a journal borrows it. */
+static const uint8_t *host_secret(uint64_t number)
+{
+	static struct actor host;
+
+	host = actor_of(number);
+	return host.secret;
+}
+
 struct opened {
 	struct blobs *blobs;
 	struct journal *journal;
@@ -86,7 +95,7 @@ static struct opened reopened(const struct folder *folder)
 	struct opened opened = { .blobs = NULL };
 
 	ck_assert_int_eq(blobs_new(&opened.blobs), 0);
-	ck_assert_int_eq(journal_open(folder->fd, opened.blobs, &opened.end, &opened.journal), 0);
+	ck_assert_int_eq(journal_open(folder->fd, host_secret(3), opened.blobs, &opened.end, &opened.journal), 0);
 	return opened;
 }
 
@@ -279,6 +288,25 @@ START_TEST(a_whole_record_that_is_not_ours_is_damage)
 		_cleanup_opened_ struct opened opened = reopened(&folder);
 		ck_assert(entries_are(&opened.end, 30, 1));
 	}
+}
+END_TEST
+
+START_TEST(a_commit_that_another_host_signed_is_damage)
+{
+	_cleanup_folder_ struct folder folder = folder_new();
+	_cleanup_(blobs_free) struct blobs *blobs = NULL;
+	_cleanup_(journal_close) struct journal *journal = NULL;
+	struct journal_end end;
+
+	{
+		_cleanup_opened_ struct opened opened = reopened(&folder);
+
+		ck_assert_int_eq(transact(opened.journal, 10, 2), 0);
+	}
+	ck_assert_int_eq(blobs_new(&blobs), 0);
+	ck_assert_int_eq(journal_open(folder.fd, host_secret(4), blobs, &end, &journal), 0);
+	ck_assert_uint_eq(end.count, 0);
+	ck_assert_uint_eq(log_bytes(&folder), 0);
 }
 END_TEST
 
@@ -646,12 +674,13 @@ START_TEST(a_link_in_place_of_the_log_is_not_followed)
 	file_put(&folder, "elsewhere", "", 0);
 	ck_assert_int_eq(symlinkat("elsewhere", folder.fd, "mesh.log"), 0);
 	ck_assert_int_eq(blobs_new(&blobs), 0);
-	ck_assert_int_eq(journal_open(folder.fd, blobs, &end, &journal), -ELOOP);
+	ck_assert_int_eq(journal_open(folder.fd, host_secret(3), blobs, &end, &journal), -ELOOP);
 }
 END_TEST
 
 UNIT_MAIN("netd: journal", a_new_journal_is_empty, the_last_commit_counts, a_log_cut_anywhere_is_old_or_new,
-	  a_flipped_bit_anywhere_is_old_or_new, a_whole_record_that_is_not_ours_is_damage, garbage_is_an_empty_journal,
+	  a_flipped_bit_anywhere_is_old_or_new, a_whole_record_that_is_not_ours_is_damage,
+	  a_commit_that_another_host_signed_is_damage, garbage_is_an_empty_journal,
 	  an_abort_leaves_what_was_in_force, a_change_that_is_given_up_leaves_nothing_in_the_file, a_reset_that_fails_changes_nothing,
 	  blobs_of_an_abandoned_set_are_not_written_with_the_next, a_reset_forgets_everything, a_full_head_fits,
 	  a_full_disk_refuses_the_intent_and_keeps_the_log, a_disk_that_fills_up_after_the_intent_still_takes_the_commit,
