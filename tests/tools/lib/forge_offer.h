@@ -235,33 +235,11 @@ static int deliver(struct delivery *delivery, const struct msg_want *want)
 
 /* -- A whole offer ----------------------------------------------------------------------------------------------------------- */
 
-static int receipt_report(struct forge *forge, struct view bytes)
-{
-	_cleanup_free_ struct head_entry *entries = calloc(HEAD_ENTRIES_MAX, sizeof(*entries));
-	struct receipt receipt = { .entries = entries };
-	int r = entries ? receipt_open(bytes.p, bytes.n, forge->host_key, &receipt) : -ENOMEM;
-
-	if (r < 0)
-		return wrong(forge, "the receipt does not verify: %s", strerror(-r));
-	if (receipt.header.generation <= forge->receipt_generation)
-		return wrong(forge, "the receipt's generation does not grow");
-	forge->receipt_generation = receipt.header.generation;
-	put(&forge->answer, ", \"receipt\": {\"generation\": %" PRIu64, receipt.header.generation);
-	put_text(&forge->answer, "outcome", outcome_name(receipt.outcome));
-	put_text(&forge->answer, "code", receipt.code);
-	put_text(&forge->answer, "reason", receipt.reason);
-	put_number(&forge->answer, "entries", receipt.count);
-	put_number(&forge->answer, "apply_us", receipt.apply_us);
-	put_number(&forge->answer, "peers", receipt.peers);
-	put(&forge->answer, "}");
-	return 0;
-}
-
 static int result_report(struct forge *forge, const struct msg_result *result)
 {
 	put_text(&forge->answer, "outcome", outcome_name((enum outcome)result->outcome));
 	put_text_n(&forge->answer, "reason", result->reason.p, result->reason.n);
-	return result->receipt.n ? receipt_report(forge, result->receipt) : 0;
+	return result->receipt.n ? receipt_report(forge, "receipt", result->receipt) : 0;
 }
 
 /* Serve until netd says what became of it, hangs up, or says nothing for too long. */
@@ -282,7 +260,7 @@ static int serve(struct forge *forge, struct words *words, struct delivery *deli
 			if (sent < 0 && sent != -EPIPE && sent != -ECONNRESET)
 				return sent;
 		}
-	} while (r == MSG_want || r == MSG_identity || r == MSG_ask);
+	} while (r == MSG_want || r == MSG_identity || r == MSG_ask || r == MSG_in_force);
 	if (r < 0 && r != -EPIPE && r != -ETIMEDOUT)
 		return wrong(forge, "offer: %s", strerror(-r));
 	put_number(&forge->answer, "us", now_us() - begun);

@@ -88,6 +88,29 @@ static int identity_take(struct forge *forge, const struct msg_identity *identit
 	return 0;
 }
 
+/* Verify a receipt and put it in the answer. */
+static int receipt_report(struct forge *forge, const char *key, struct view bytes)
+{
+	_cleanup_free_ struct head_entry *entries = calloc(HEAD_ENTRIES_MAX, sizeof(*entries));
+	struct receipt receipt = { .entries = entries };
+	int r = entries ? receipt_open(bytes.p, bytes.n, forge->host_key, &receipt) : -ENOMEM;
+
+	if (r < 0)
+		return wrong(forge, "the receipt does not verify: %s", strerror(-r));
+	if (receipt.header.generation <= forge->receipt_generation)
+		return wrong(forge, "the receipt's generation does not grow");
+	forge->receipt_generation = receipt.header.generation;
+	put(&forge->answer, ", \"%s\": {\"generation\": %" PRIu64, key, receipt.header.generation);
+	put_text(&forge->answer, "outcome", outcome_name(receipt.outcome));
+	put_text(&forge->answer, "code", receipt.code);
+	put_text(&forge->answer, "reason", receipt.reason);
+	put_number(&forge->answer, "entries", receipt.count);
+	put_number(&forge->answer, "apply_us", receipt.apply_us);
+	put_number(&forge->answer, "peers", receipt.peers);
+	put(&forge->answer, "}");
+	return 0;
+}
+
 /*
  * The next message; what netd says of itself and what it asks for is taken note of.
  * @return its number; -EPIPE it has hung up; -ETIMEDOUT
@@ -100,6 +123,8 @@ static int hear(struct forge *forge, struct connection *connection, int timeout_
 		return r;
 	if (message->number == MSG_identity)
 		r = identity_take(forge, &message->body.identity);
+	if (message->number == MSG_in_force)
+		r = receipt_report(forge, "in_force", message->body.in_force.receipt);
 	if (message->number == MSG_ask) {
 		memcpy(connection->used, connection->nonce, sizeof(connection->used));
 		memcpy(connection->nonce, message->body.ask.nonce, sizeof(connection->nonce));
