@@ -42,6 +42,7 @@ def deployment_fixture(request):
     made = None
     try:
         made = fleets.Fleet(FOLDER, PREFIX)
+        made.lost = ""
         made.make_certificates()
         made.start_control_plane()
         made.create_network()
@@ -60,14 +61,20 @@ def deployment_fixture(request):
 
 
 @pytest.fixture(name="fleet")
-def fleet_fixture(deployment):
+def fleet_fixture(request, deployment):
     """The fleet with every service up and every host at the newest generation, whatever the test before did to it."""
     for host in deployment.rig.hosts.values():
         for service, unit in host.units().items():
             if unit["state"] == "inactive":
                 host.launch("start", service)
         host.launch("wait")
-    deployment.wait_converged()
+    if deployment.lost:
+        pytest.fail(f"the fleet has not converged since before {deployment.lost}, where it was waited for", pytrace=False)
+    try:
+        deployment.wait_converged()
+    except rigs.RigError:
+        deployment.lost = request.node.name  # the next hundred tests need not wait for it, too
+        raise
     return deployment
 
 

@@ -32,6 +32,14 @@ def peers(fleet, name):
     return {fields[0]: (fields[2], ",".join(sorted(fields[3].split(","))), fields[7]) for fields in dump[1:]}
 
 
+def settled_peers(fleet, name):
+    """peers(), once every one of them has the keepalive that it will keep: of two hosts that meet, the one that is not to shake hands first gets it later."""
+    def settled():
+        found = peers(fleet, name)
+        return all(keepalive != "off" for _, _, keepalive in found.values()) and [found]
+    return rigs.wait_until(f"{name}: keepalives", settled)[0]
+
+
 def handshakes(fleet, name):
     """{public key: time of the latest handshake}"""
     return dict(line.split("\t") for line in fleet.host(name).enter("wg", "show", "lb0", "latest-handshakes").stdout.splitlines())
@@ -43,7 +51,7 @@ def overlay_view(fleet, name):
     shown = [host.enter("ip", "-d", *words, check=False).stdout for words in (
         ("link", "show", "lb0"), ("address", "show", "lb0"), ("-4", "route", "show", "table", "all", "dev", "lb0"),
         ("-6", "route", "show", "table", "all", "dev", "lb0"))]
-    return [peers(fleet, name)] + [CREATED.sub("", text) for text in shown]
+    return [settled_peers(fleet, name)] + [CREATED.sub("", text) for text in shown]
 
 
 def others_view(fleet, name):

@@ -55,8 +55,8 @@ class Intruder:
         self.line.connect(DOCUMENTS)
         self.line.settimeout(5)
         self.send(HELLO, self.key.public)
-        identity = self.receive()
-        assert identity[0] == IDENTITY, identity
+        identity = self.await_number(IDENTITY)  # before it, a receipt of what is in force
+        assert identity, "netd has hung up"
         self.host = wire.host_id(identity[3])
         question = self.receive()
         assert question[0] == ASK, question
