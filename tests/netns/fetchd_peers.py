@@ -366,10 +366,10 @@ class Fetchd:
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
             return file.read()
 
-    def wait_log(self, text, timeout=15):
-        """Until it has written this."""
+    def wait_log(self, text, timeout=15, after=0):
+        """Until it has written this, beyond so many characters of its log."""
         end = time.monotonic() + timeout
-        while text not in self.log():
+        while text not in self.log()[after:]:
             assert time.monotonic() < end, f"fetchd did not say {text!r} within {timeout} s:\n{self.log()}"
             assert self.process.poll() is None, f"fetchd ended with {self.process.returncode}:\n{self.log()}"
             time.sleep(0.02)
