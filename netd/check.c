@@ -192,7 +192,7 @@ int mesh_check(const struct state *state, const struct blobs *blobs, const struc
 	struct mesh_walk walk = { .blobs = blobs, .events.peer = forget_old, .old = old, .new = new, .arg = &check };
 	int r = 0;
 
-	refusal->code[0] = '\0';
+	*refusal = (struct refusal){ .code = "" };
 	r = check_membership(&check, blobs, new);
 	/* All that goes is forgotten before anything new is noted: an address may move from one host to another in one step. */
 	if (r == 0 && old)

@@ -120,8 +120,7 @@ void engine_attach(struct netd *netd)
 		r = overlay_reconcile(&netd->overlay, netd->mesh, NULL);
 	if (r < 0) {
 		(void)log_errno(r, "%s cannot be brought to the last known good; trying again in %d s", netd->overlay.name, RETRY_MS / 1000);
-		if (netd->overlay.kind == WG_USERSPACE)
-			engine_detach(netd);
+		engine_detach(netd); /* what is open may be of a device that is gone: the next attempt looks, or makes it, anew */
 		netd->engine = ENGINE_BROKEN;
 		loop_timer_set(netd->retry, RETRY_MS);
 		return;
@@ -300,6 +299,7 @@ enum outcome engine_apply(struct netd *netd, struct mesh *offered, struct refusa
 			     engine_state_name(netd));
 		return OUTCOME_refused;
 	}
+	(void)refuse(refusal, "apply", "the routes of this host cannot be read"); /* unless the check finds more to say */
 	r = overlay_check_routes(&netd->overlay, netd->mesh, new, refusal);
 	if (r < 0)
 		return OUTCOME_refused;

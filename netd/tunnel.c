@@ -51,7 +51,7 @@ int tunnel_listen(struct netd *netd, int fd, uid_t launch_uid)
 		.peer = PARTY_LAUNCH,
 		.phase = PHASE_READY,
 		.uid = launch_uid,
-		.channels_max = 2,
+		.channels_max = 1,
 		.events = { on_message, NULL },
 		.arg = netd,
 	};
