@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Nodes of tries, and walks over them. The input is a list of blobs (a 32-bit big-endian length, bytes): nodes, the first two of which are the old and
- * the new root. A name leads to a node by its first byte, not by its hash, so that a node can be changed without losing its parents: cycles and shared
- * children come for free.
+ * Nodes of tries, and walks over them. The input is a list of blobs (a 32-bit big-endian length, bytes): nodes, the first two of which
+ * are the old and the new root. A name leads to a node by its first byte, not by its hash, so that a node can be changed without losing
+ * its parents: cycles and shared children come for free.
  */
 #include <errno.h>
 #include <stdlib.h>

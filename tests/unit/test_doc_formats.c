@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The worked example at the end of docs/design/formats.md is what libdoc makes of its inputs, and what libdoc accepts. Runs in the root of the tree. */
+/*
+ * The worked example at the end of docs/design/formats.md is what libdoc makes of its inputs, and what libdoc accepts.
+ * Runs in the root of the tree.
+ */
 #include "tests/tools/lib/example.h"
 #include "tests/unit/documents.h"
 
