@@ -103,35 +103,35 @@ def foreign(host):
 def test_nothing_of_others_is_touched(whole):
     """Links, addresses, routes of all tables, rules, firewall and settings of a host are the same before it enrols, as a member, after changes, after a restart
     of each daemon and after it has left; and its overlay address is the same throughout."""
-    host = whole.boot_host("h8")
+    host = whole.boot_host("h28")
     try:
         foreign(host)
         rigs.wait_until("IPv6's own addresses", lambda: "tentative" not in host.enter("ip", "address").stdout)
-        before = fleetview.others_view(whole, "h8")
+        before = fleetview.others_view(whole, "h28")
         assert any("foreign0" in line for line in before[0]) and "chain in" in before[6] and "ip_forward" in before[7]
-        whole.enroll("h8")
+        whole.enroll("h28")
         whole.wait_converged()
-        assert fleetview.others_view(whole, "h8") == before
-        address = whole.overlay("h8")
-        fleetview.reach(whole, [("h8", whole.overlay("h1")), ("h1", address)])
+        assert fleetview.others_view(whole, "h28") == before
+        address = whole.overlay("h28")
+        fleetview.reach(whole, [("h28", whole.overlay("h1")), ("h1", address)])
         fleetview.set_membership(whole, "h3", False)
         fleetview.set_membership(whole, "h3", True)
-        assert fleetview.others_view(whole, "h8") == before
+        assert fleetview.others_view(whole, "h28") == before
         for service in ("netd", "fetchd"):
             host.launch("restart", f"loopback-{service}")
         if host.units()["loopback-wg"]["pid"]:
             fleetview.kill(host, "wg")
-            rigs.wait_until("the tunnel", lambda: fleetview.netd_status(whole, "h8")["state"] == "running")
+            rigs.wait_until("the tunnel", lambda: fleetview.netd_status(whole, "h28")["state"] == "running")
         whole.wait_converged()
-        assert fleetview.others_view(whole, "h8") == before
-        assert [network["addresses"] for network in fleetview.status(whole, "h8")["networks"]] == [[address + "/32"]]
-        assert whole.overlay("h8") == address
+        assert fleetview.others_view(whole, "h28") == before
+        assert [network["addresses"] for network in fleetview.status(whole, "h28")["networks"]] == [[address + "/32"]]
+        assert whole.overlay("h28") == address
         host.enter("loopback", "leave")
-        assert fleetview.others_view(whole, "h8") == before
+        assert fleetview.others_view(whole, "h28") == before
     finally:
         host.enter("loopback", "leave", "--force", check=False)
         host.stop()
-        whole.rig.hosts.pop("h8")
+        whole.rig.hosts.pop("h28")
     whole.wait_converged()
 
 
