@@ -64,7 +64,7 @@ SRC_signd       := $(wildcard signd/*.c)
 SRC_loopback    := $(wildcard cli/loopback/*.c) $(wildcard cli/common/*.c)
 SRC_loopbackctl := $(wildcard cli/loopbackctl/*.c) $(wildcard cli/common/*.c)
 
-LIB_SRC := $(wildcard libipc/*.c) $(wildcard libdoc/*.c)
+LIB_SRC := $(wildcard libipc/*.c) $(wildcard libdoc/*.c) $(wildcard privileges/*.c)
 LIB := $(O)/libloopback.a
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))

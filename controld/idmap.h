@@ -2,7 +2,7 @@
 /* From an id to a pointer. Open addressing; ids are hashes or random, so their own bytes are the hash. */
 #pragma once
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 struct idmap_slot {
 	struct id id;

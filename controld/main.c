@@ -16,10 +16,7 @@
 #include "controld/upkeep.h"
 #include "libipc/log.h"
 #include "libipc/service.h"
-
-#define PRIVILEGES_TABLE controld_privileges
-#define PRIVILEGES_FILE "controld/privileges.def"
-#include "libipc/privileges.h"
+#include "privileges/tables.h"
 
 #define SIGND_DEFAULT "/run/loopback/signd/sign.sock"
 

@@ -2,7 +2,7 @@
 /* Bearer secrets, ID.SECRET: tokens of hosts and credentials of operators. Only a hash of the secret is ever stored. */
 #pragma once
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 #define SECRET_BYTES 32
 #define BEARER_TEXT (2 * ID_BYTES + 1 + 43 + 1) /* hexadecimal, dot, base64url without padding */

@@ -11,7 +11,7 @@
 
 #include <stdarg.h>
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 struct store;
 

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "fetchd/cache.h"
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 #define BLOBS_MAX 65536 /* of one answer */
 

@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 #define CACHE_BYTES_MAX (64ULL * 1024 * 1024) /* of disk: each file counts in whole blocks */
 #define BLOB_BYTES_MAX 16384                  /* documents and trie nodes are smaller */

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 #include "libipc/loop.h"
 
 #define ANSWER_BYTES_MAX (8U * 1024 * 1024)

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fetchd: the only process of the agent with internet sockets. */
 #include <arpa/inet.h>
-#include <asm/ioctls.h>
 #include <curl/curl.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <linux/netlink.h>
+#include <linux/capability.h>
 #include <malloc.h>
-#include <sched.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -19,10 +17,7 @@
 #include "fetchd/fetchd.h"
 #include "libipc/log.h"
 #include "libipc/service.h"
-
-#define PRIVILEGES_TABLE fetchd_privileges
-#define PRIVILEGES_FILE "fetchd/privileges.def"
-#include "libipc/privileges.h"
+#include "privileges/tables.h"
 
 struct options {
 	const char *state, *cache, *netd, *admin, *user;

@@ -12,7 +12,7 @@ over. All others park for 50 s.
 #include <stdint.h>
 
 #include "fetchd/link.h"
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 #define RECEIPTS_MAX 32 /* waiting to be posted; the oldest goes first when there are more */
 

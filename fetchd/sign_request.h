@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 #define REQUEST_NONCE_BYTES 16
 

@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 #define URL_BYTES_MAX 1024
 #define TOKEN_BYTES_MAX 256

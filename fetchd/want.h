@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 #include "fetchd/link.h"
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 #define WANT_MAX 1000                       /* hashes of one want, blobs of one message */
 #define WANT_BYTES_MAX (8U * 1024 * 1024)   /* of one message */

@@ -11,7 +11,7 @@
  */
 #pragma once
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 #include "libipc/pack.h"
 
 #define ENVELOPE_SIGNATURES_MAX 4

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 /** @return 0; -ENOMEM */
 _must_check_ int pae_sign(const char *type, const void *body, size_t n, const uint8_t secret[static SECRET_KEY_BYTES],

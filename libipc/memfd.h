@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 /** A new sealed memfd with these bytes. @return the descriptor; negative errno */
 _must_check_ int memfd_of(const char *name, const void *bytes, size_t n);

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 #define FRAME_BYTES_MAX 65536 /* one frame; anything larger travels as a sealed memfd */
 #define FRAME_FDS_MAX 2

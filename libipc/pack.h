@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 struct pack_limits {
 	size_t bytes;    /* of the whole */

@@ -5,7 +5,7 @@
  *   #define PRIVILEGES_TABLE netd_privileges
  *   #define PRIVILEGES_FILE "netd/privileges.def"
  *
- * which gives `static const struct privileges netd_privileges`. (What a row needs of system headers the includer provides.)
+ * which defines `const struct privileges netd_privileges`. (What a row needs of system headers the includer provides.) Ours are in privileges/.
  */
 #include <linux/capability.h>
 #include <seccomp.h>
@@ -33,7 +33,7 @@
 static const struct privilege privilege_rows_[] = {
 #include PRIVILEGES_FILE
 };
-static const struct privileges PRIVILEGES_TABLE = { privilege_rows_, sizeof(privilege_rows_) / sizeof(privilege_rows_[0]) };
+const struct privileges PRIVILEGES_TABLE = { privilege_rows_, sizeof(privilege_rows_) / sizeof(privilege_rows_[0]) };
 
 #undef PROCESS
 #undef CAP

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 #define ROUTE_PROTOCOL 158 /* unassigned in linux/rtnetlink.h; `ip route show proto 158` lists ours */
 

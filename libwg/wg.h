@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 #define WG_ALLOWED_MAX (NETWORKS_MAX * ADDRESSES_MAX)
 

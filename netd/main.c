@@ -2,22 +2,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <linux/if_tun.h>
-#include <linux/netlink.h>
 #include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
 #include <sodium.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "libipc/log.h"
 #include "libipc/service.h"
 #include "netd/netd.h"
-
-#define PRIVILEGES_TABLE netd_privileges
-#define PRIVILEGES_FILE "netd/privileges.def"
-#include "libipc/privileges.h"
+#include "privileges/tables.h"
 
 #define STATE_FOLDER "/var/lib/loopback/netd"
 

@@ -11,11 +11,8 @@
 
 #include "libipc/log.h"
 #include "libipc/service.h"
+#include "privileges/tables.h"
 #include "signd/signd.h"
-
-#define PRIVILEGES_TABLE signd_privileges
-#define PRIVILEGES_FILE "signd/privileges.def"
-#include "libipc/privileges.h"
 
 #define CHANNELS_MAX 8 /* controld keeps two; the rest is for one that replaces it */
 

@@ -8,20 +8,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <linux/if_tun.h>
-#include <linux/netlink.h>
-#include <linux/sockios.h>
-#include <sched.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "libipc/log.h"
+#include "privileges/tables.h"
 #include "wg-launch/filter.h"
 #include "wg-launch/grant.h"
-
-#define PRIVILEGES_TABLE launch_privileges
-#define PRIVILEGES_FILE "wg-launch/privileges.def"
-#include "libipc/privileges.h"
 
 #define TUN_FD 3
 #define UAPI_FD 4

@@ -14,7 +14,7 @@
 #include "cli/loopback/host.h"
 #include "cli/loopback/meshview.h"
 #include "cli/loopback/status.h"
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 #define TOKEN_BYTES_MAX 512
 #define CA_BYTES_MAX 50000

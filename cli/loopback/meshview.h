@@ -11,7 +11,7 @@
  */
 #pragma once
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 #include "libipc/pack.h"
 
 #define VIEW_NEVER 0xffffffffu

@@ -10,7 +10,7 @@
 
 #include "cli/common/command.h"
 #include "cli/common/voice.h"
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 struct cli {
 	struct cli_voice voice;

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 int number_parse(const struct cli_voice *voice, const char *option, const char *text, uint64_t min, uint64_t max,
 		 uint64_t *number)

@@ -5,7 +5,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 static inline void *fuzz_alloc(size_t n)
 {

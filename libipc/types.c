@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "libdoc/types.h"
+#include "libipc/types.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
