@@ -59,8 +59,8 @@ LIBS_loopbackctl := $(AGENT_LIBS) -lcurl -ljansson
 SRC_netd        := $(wildcard netd/*.c) $(wildcard libwg/*.c)
 SRC_fetchd      := $(wildcard fetchd/*.c)
 SRC_wg-launch   := $(wildcard wg-launch/*.c)
-SRC_controld    := $(wildcard controld/*.c)
-SRC_signd       := $(wildcard signd/*.c)
+SRC_controld    := $(wildcard controld/*.c) $(wildcard libstore/*.c)
+SRC_signd       := $(wildcard signd/*.c) $(wildcard libstore/*.c)
 SRC_loopback    := $(wildcard cli/loopback/*.c) $(wildcard cli/common/*.c)
 SRC_loopbackctl := $(wildcard cli/loopbackctl/*.c) $(wildcard cli/common/*.c)
 

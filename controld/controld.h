@@ -10,11 +10,11 @@
 #include "controld/idmap.h"
 #include "controld/problem.h"
 #include "controld/signer.h"
-#include "controld/store.h"
 #include "libdoc/host.h"
 #include "libdoc/keyset.h"
 #include "libdoc/network.h"
 #include "libipc/loop.h"
+#include "libstore/store.h"
 
 #define OFFLINE_AFTER_MS 120000
 #define AGENT_BODY_MAX (256u * 1024)
@@ -51,6 +51,9 @@ int64_t now_ms(void);
 _must_check_ int controld_keyset_load(struct controld *controld);
 /** The root key that a keyset names, before anything of it is verified: for the first one, which is believed because an administrator hands it over. */
 _must_check_ int keyset_root_claimed(struct view bytes, uint8_t root[static KEY_BYTES]);
+
+/* schema.c */
+extern const struct store_kind control_store;
 
 /* init.c */
 /** Make the database in DIR, take the keyset, write DIR/admin.credential. @return 0; negative errno, logged */

@@ -117,7 +117,7 @@ int controld_init(const char *dir, const char *keyset_path)
 	if (r == 0)
 		r = become_owner(dir);
 	if (r == 0)
-		r = store_open(dir, true, &store);
+		r = store_open(&control_store, dir, true, &store);
 	if (r < 0)
 		return r;
 	if (store_meta(store, "keyset", &there, &there_n) == 0) {

@@ -78,7 +78,7 @@ static int prepare(struct controld *controld, const struct options *options)
 
 static int load(struct controld *controld, const struct options *options)
 {
-	int r = store_open(options->state, false, &controld->store);
+	int r = store_open(&control_store, options->state, false, &controld->store);
 
 	if (r == 0)
 		r = controld_keyset_load(controld);

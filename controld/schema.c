@@ -4,7 +4,7 @@
  *
  * Ids are hexadecimal text. Times are milliseconds of Unix time. On PostgreSQL: CREATE DOMAIN blob AS bytea.
  */
-#include "controld/store.h"
+#include "controld/controld.h"
 
 static const char migration_1[] =
 	"CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL);"
@@ -64,5 +64,16 @@ static const char migration_1[] =
 	" body TEXT, at BIGINT NOT NULL, PRIMARY KEY (credential, key));"
 	"CREATE INDEX idempotency_by_age ON idempotency (at);";
 
-const char *const schema_migrations[] = { migration_1 };
-const int schema_version = (int)ARRAY_SIZE(schema_migrations);
+/* What hosts install: files of the folder packages/, each under a name that never comes to mean another file. */
+static const char migration_2[] =
+	"CREATE TABLE packages (file TEXT PRIMARY KEY, format TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL,"
+	" architecture TEXT NOT NULL, bytes BIGINT NOT NULL, sha512 TEXT NOT NULL, added BIGINT NOT NULL);";
+
+static const char *const migrations[] = { migration_1, migration_2 };
+
+const struct store_kind control_store = {
+	.process = "controld",
+	.file = "control.db",
+	.migrations = migrations,
+	.version = (int)ARRAY_SIZE(migrations),
+};

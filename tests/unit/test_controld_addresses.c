@@ -41,7 +41,7 @@ static void add_range(struct bench *bench, int64_t position, const char *text)
 static void bench_open(struct bench *bench, const char *range)
 {
 	*bench = (struct bench){ .folder = folder_new(), .network = { .b = { 7 } } };
-	ck_assert_int_eq(store_open(bench->folder.path, true, &bench->controld.store), 0);
+	ck_assert_int_eq(store_open(&control_store, bench->folder.path, true, &bench->controld.store), 0);
 	bench->change.controld = &bench->controld;
 	execute(bench, "INSERT INTO organizations (id, name, created) VALUES ('o', 'o', 0)");
 	execute(bench, "INSERT INTO workspaces (id, organization, name, created) VALUES ('w', 'o', 'w', 0)");

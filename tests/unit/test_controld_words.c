@@ -167,7 +167,7 @@ START_TEST(a_query_within_its_own_rows_has_rows_of_its_own)
 	_cleanup_rows_ struct rows outer = { 0 }, inner = { 0 };
 	unsigned pairs = 0;
 
-	ck_assert_int_eq(store_open(folder.path, true, &store), 0);
+	ck_assert_int_eq(store_open(&control_store, folder.path, true, &store), 0);
 	ck_assert_int_eq(store_exec(store, "INSERT INTO organizations (id, name, created) VALUES ('1', 'a', 0), ('2', 'b', 0), ('3', 'c', 0)", ""), 3);
 	ck_assert_int_eq(store_exec(store, "INSERT INTO organizations (id, name, created) VALUES ('4', 'a', 0)", ""), -EEXIST);
 	ck_assert_int_eq(store_exec(store, "INSERT INTO workspaces (id, organization, name, created) VALUES ('1', 'none', 'a', 0)", ""), -EXDEV);
@@ -188,7 +188,7 @@ START_TEST(a_transaction_that_is_rolled_back_was_not)
 	_cleanup_free_ uint8_t *value = NULL;
 	size_t n = 0;
 
-	ck_assert_int_eq(store_open(folder.path, true, &store), 0);
+	ck_assert_int_eq(store_open(&control_store, folder.path, true, &store), 0);
 	for (unsigned durable = 0; durable < 2; durable++) {
 		ck_assert_int_eq(store_begin(store, durable), 0);
 		ck_assert_int_eq(store_meta_put(store, "word", "x", 1), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "controld/store.h"
+#include "libstore/store.h"
 
 #include <errno.h>
 #include <sqlite3.h>
@@ -17,6 +17,7 @@ struct slot {
 };
 
 struct store {
+	const struct store_kind *kind;
 	sqlite3 *db;
 	bool durable; /* what synchronous is set to */
 	struct slot slots[SLOTS];
@@ -30,7 +31,7 @@ static int database_error(struct store *store, const char *doing)
 		return -EXDEV;
 	if ((code & 0xff) == SQLITE_CONSTRAINT)
 		return -EEXIST;
-	log_error("control.db: %s: %s (%d)", doing, sqlite3_errmsg(store->db), code);
+	log_error("%s: %s: %s (%d)", store->kind->file, doing, sqlite3_errmsg(store->db), code);
 	return (code & 0xff) == SQLITE_FULL ? -ENOSPC : (code & 0xff) == SQLITE_NOMEM ? -ENOMEM : -EIO;
 }
 
@@ -66,44 +67,46 @@ static int version_read(struct store *store, int *version)
 /* Each step is a transaction: a crash between two leaves a database of some version, never one between versions. */
 static int migrate(struct store *store)
 {
+	const struct store_kind *kind = store->kind;
 	char pragma[64];
 	int version = 0;
 	int r = version_read(store, &version);
 
 	if (r < 0)
 		return database_error(store, "reading the schema's version");
-	if (version > schema_version) {
-		log_error("control.db has schema %d, this controld knows up to %d; not touched. Use the newer controld", version,
-			  schema_version);
+	if (version > kind->version) {
+		log_error("%s has schema %d, this %s knows up to %d; not touched. Use the newer %s", kind->file, version, kind->process,
+			  kind->version, kind->process);
 		return -EPROTONOSUPPORT;
 	}
-	for (; version < schema_version && r == 0; version++) {
+	for (; version < kind->version && r == 0; version++) {
 		(void)snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %d", version + 1);
 		r = run_plain(store, "BEGIN IMMEDIATE");
 		if (r == 0)
-			r = run_plain(store, schema_migrations[version]);
+			r = run_plain(store, kind->migrations[version]);
 		if (r == 0)
 			r = run_plain(store, pragma);
 		if (r == 0)
 			r = run_plain(store, "COMMIT");
 		if (r == 0)
-			log_info("control.db: schema is version %d now", version + 1);
+			log_info("%s: schema is version %d now", kind->file, version + 1);
 	}
 	return r;
 }
 
-int store_open(const char *dir, bool create, struct store **store)
+int store_open(const struct store_kind *kind, const char *dir, bool create, struct store **store)
 {
 	_cleanup_(store_free) struct store *opened = calloc(1, sizeof(*opened));
 	_cleanup_free_ char *path = NULL;
 	int r;
 
-	if (!opened || asprintf(&path, "%s/control.db", dir) < 0)
+	if (!opened || asprintf(&path, "%s/%s", dir, kind->file) < 0)
 		return -ENOMEM;
+	opened->kind = kind;
 	r = sqlite3_open_v2(path, &opened->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | (create ? SQLITE_OPEN_CREATE : 0), NULL);
 	if (r != SQLITE_OK) {
-		log_error("%s: cannot be opened: %s; `controld init` makes it", path,
-			  opened->db ? sqlite3_errmsg(opened->db) : sqlite3_errstr(r));
+		log_error("%s: cannot be opened: %s; `%s init` makes it", path,
+			  opened->db ? sqlite3_errmsg(opened->db) : sqlite3_errstr(r), kind->process);
 		return -EIO;
 	}
 	(void)sqlite3_extended_result_codes(opened->db, 1);
@@ -145,7 +148,7 @@ int store_commit(struct store *store)
 void store_rollback(struct store *store)
 {
 	if (!sqlite3_get_autocommit(store->db) && run_plain(store, "ROLLBACK") < 0)
-		log_error("control.db: rolling back failed; the next statement will tell");
+		log_error("%s: rolling back failed; the next statement will tell", store->kind->file);
 }
 
 /* -- Statements ------------------------------------------------------------------------------------------------------------------- */

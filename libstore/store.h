@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The database. SQLite in WAL mode today; the SQL that goes through here also runs on PostgreSQL: numbered parameters ($1 ...) in the
+ * A process's database. SQLite in WAL mode today; the SQL that goes through here also runs on PostgreSQL: numbered parameters ($1 ...) in the
  * order of their first use, ON CONFLICT, BIGINT, and `blob` as a domain over bytea there.
  *
  * Statements are string literals: each is prepared once and kept under its address. Parameters follow a format, one letter each:
@@ -15,6 +15,14 @@
 
 struct store;
 
+/** Whose database it is. */
+struct store_kind {
+	const char *process; /* "controld" */
+	const char *file;    /* its name in the state folder */
+	const char *const *migrations; /* number n brings it from version n to n + 1; one that was released is never edited */
+	int version;         /* how many there are */
+};
+
 /** The rows of a query. Lives on the stack: _cleanup_rows_ struct rows rows = { 0 }; */
 struct rows {
 	struct store *store;
@@ -24,8 +32,8 @@ struct rows {
 void rows_end(struct rows *rows);
 #define _cleanup_rows_ CLEANUP(rows_end)
 
-/** Open DIR/control.db and bring its tables up to date. @param create make it if it is missing @return 0; negative errno, logged */
-_must_check_ int store_open(const char *dir, bool create, struct store **store);
+/** Open the file in DIR and bring its tables up to date. @param create make it if it is missing @return 0; negative errno, logged */
+_must_check_ int store_open(const struct store_kind *kind, const char *dir, bool create, struct store **store);
 void store_free(struct store *store);
 DEFINE_CLEANUP(struct store *, store_free)
 
@@ -61,7 +69,3 @@ void row_fixed(const struct rows *rows, int column, void *out, size_t n);
 /** Single values. *value is the caller's. @return 0; -ENOENT */
 _must_check_ int store_meta(struct store *store, const char *name, uint8_t **value, size_t *n);
 _must_check_ int store_meta_put(struct store *store, const char *name, const void *value, size_t n);
-
-/* schema.c: migration n brings a database from version n to n + 1. */
-extern const char *const schema_migrations[];
-extern const int schema_version;
