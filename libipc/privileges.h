@@ -22,6 +22,7 @@
 	{ .kind = PRIVILEGE_PATH, .name = key, .path = where, .number = PATH_##access, .why = reason },
 #define SOCKET(family, only, reason) \
 	{ .kind = PRIVILEGE_SOCKET, .name = #family, .number = (family), .protocol = PROTOCOL_(only), .why = reason },
+#define HOLD(object, reason) { .kind = PRIVILEGE_HOLD, .name = (object), .why = reason },
 #define SYS(call, reason) { .kind = PRIVILEGE_SYS, .name = #call, .number = SCMP_SYS(call), .why = reason },
 #define SYS_EQ(call, index, wanted, reason)                                                                          \
 	{ .kind = PRIVILEGE_SYS, .name = #call, .number = SCMP_SYS(call), .why = reason, .compare = COMPARE_EQ,      \
@@ -39,6 +40,7 @@ const struct privileges PRIVILEGES_TABLE = { privilege_rows_, sizeof(privilege_r
 #undef CAP
 #undef PATH
 #undef SOCKET
+#undef HOLD
 #undef SYS
 #undef SYS_EQ
 #undef SYS_MASK

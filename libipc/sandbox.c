@@ -5,9 +5,11 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <pwd.h>
 #include <seccomp.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -321,7 +323,8 @@ static int rule_add(scmp_filter_ctx filter, const struct privilege *row)
 	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, row->number, count, compare);
 }
 
-int sandbox_filter(const struct privileges *privileges)
+/* @param out receives the filter; the caller's: seccomp_release() */
+static int filter_make(const struct privileges *privileges, scmp_filter_ctx *out)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	int r = filter ? 0 : -ENOMEM;
@@ -340,10 +343,55 @@ int sandbox_filter(const struct privileges *privileges)
 	if (r == 0)
 		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a binary tree */
 	if (r == 0)
-		r = seccomp_load(filter);
-	if (filter)
+		*out = filter;
+	else if (filter)
 		seccomp_release(filter);
+	return r;
+}
+
+int sandbox_filter(const struct privileges *privileges)
+{
+	scmp_filter_ctx filter;
+	int r = filter_make(privileges, &filter);
+
+	if (r == 0) {
+		r = seccomp_load(filter);
+		seccomp_release(filter);
+	}
 	return r < 0 ? log_errno(r, "cannot load the seccomp filter") : 0;
+}
+
+int sandbox_export(void *filter, struct sock_filter **code, size_t *count)
+{
+	_cleanup_close_ int fd = memfd_create("filter", MFD_CLOEXEC);
+	_cleanup_free_ struct sock_filter *read_back = NULL;
+	struct stat stat;
+	int r = fd < 0 ? -errno : seccomp_export_bpf(filter, fd);
+
+	if (r < 0)
+		return r;
+	if (fstat(fd, &stat) < 0)
+		return -errno;
+	read_back = malloc((size_t)stat.st_size);
+	if (!read_back)
+		return -ENOMEM;
+	if (pread(fd, read_back, (size_t)stat.st_size, 0) != stat.st_size || (size_t)stat.st_size % sizeof(*read_back))
+		return -EIO;
+	*code = TAKE_PTR(read_back);
+	*count = (size_t)stat.st_size / sizeof(**code);
+	return 0;
+}
+
+int sandbox_program(const struct privileges *privileges, struct sock_filter **code, size_t *count)
+{
+	scmp_filter_ctx filter;
+	int r = filter_make(privileges, &filter);
+
+	if (r == 0) {
+		r = sandbox_export(filter, code, count);
+		seccomp_release(filter);
+	}
+	return r < 0 ? log_errno(r, "cannot make the seccomp filter of %s", process_row(privileges)->name) : 0;
 }
 
 int sandbox_enter(const struct privileges *privileges, const char *user, const struct sandbox_place *places)

@@ -9,6 +9,8 @@
  *   CAP(capability, why)                      kept; every other one is dropped, from the bounding set too
  *   PATH(mode, key, path, why)                RO (read), RW (read, write, make, remove); key lets a rig put it elsewhere
  *   SOCKET(family, protocol, why)             socket(2) with this family; protocol ANY or a number
+ *   HOLD(object, why)                         a kind of descriptor that it is handed, or opened before the filter, and could not make itself:
+ *                                             a socket family, or a device by its path. Gives no right, is only compared with what it has
  *   SYS(syscall, why)                         any arguments
  *   SYS_EQ(syscall, argument, value, why)     only with this argument equal to value
  *   SYS_MASK(syscall, argument, mask, value, why)   only with (argument & mask) == value
@@ -23,15 +25,17 @@
 
 #include "libipc/cleanup.h"
 
-enum privilege_kind { PRIVILEGE_PROCESS, PRIVILEGE_CAP, PRIVILEGE_PATH, PRIVILEGE_SOCKET, PRIVILEGE_SYS };
+enum privilege_kind { PRIVILEGE_PROCESS, PRIVILEGE_CAP, PRIVILEGE_PATH, PRIVILEGE_SOCKET, PRIVILEGE_SYS, PRIVILEGE_HOLD };
 enum privilege_compare { COMPARE_NONE, COMPARE_EQ, COMPARE_MASK };
 enum path_mode { PATH_RO, PATH_RW };
 
 #define PROTOCOL_ANY (-1)
 
+struct sock_filter; /* linux/filter.h */
+
 struct privilege {
 	enum privilege_kind kind;
-	const char *name; /* process, capability, path key, family, system call */
+	const char *name; /* process, capability, path key, family, system call, what is held */
 	const char *path; /* PATH: where; PROCESS: the user */
 	const char *why;
 	int number;       /* capability, family, system call, path mode */
@@ -73,5 +77,16 @@ _must_check_ int sandbox_paths(const struct privileges *privileges, const struct
 /** The seccomp filter, last: kills the process at whatever the table does not name. @return 0; negative errno, logged */
 _must_check_ int sandbox_filter(const struct privileges *privileges);
 
-/** The three above in order. */
+/**
+ * The filter that sandbox_filter() loads, as the kernel keeps it (linux/filter.h): the same table and libseccomp give the same program.
+ * @param code receives the instructions; the caller's to free()
+ * @param count receives how many
+ * @return 0; negative errno, logged
+ */
+_must_check_ int sandbox_program(const struct privileges *privileges, struct sock_filter **code, size_t *count);
+
+/** A libseccomp filter as such a program. @param filter a scmp_filter_ctx, which stays the caller's @return 0; negative errno */
+_must_check_ int sandbox_export(void *filter, struct sock_filter **code, size_t *count);
+
+/** sandbox_drop(), sandbox_paths(), sandbox_filter(). */
 _must_check_ int sandbox_enter(const struct privileges *privileges, const char *user, const struct sandbox_place *places);

@@ -4,10 +4,10 @@
 #define LIBEXEC "/usr/libexec/loopback/"
 
 const struct process processes[] = {
-	{ "netd", LIBEXEC "netd", "loopback-netd.service", &netd_privileges },
-	{ "fetchd", LIBEXEC "fetchd", "loopback-fetchd.service", &fetchd_privileges },
-	{ "wg-launch", LIBEXEC "wg-launch", "loopback-wg.service", &launch_privileges },
-	{ "controld", LIBEXEC "controld", "loopback-controld.service", &controld_privileges },
-	{ "signd", LIBEXEC "signd", "loopback-signd.service", &signd_privileges },
+	{ "netd", LIBEXEC "netd", "loopback-netd.service", NULL, &netd_privileges },
+	{ "fetchd", LIBEXEC "fetchd", "loopback-fetchd.service", NULL, &fetchd_privileges },
+	{ "wg-launch", LIBEXEC "wg-launch", "loopback-wg.service", "/usr/bin/wireguard-go", &launch_privileges },
+	{ "controld", LIBEXEC "controld", "loopback-controld.service", NULL, &controld_privileges },
+	{ "signd", LIBEXEC "signd", "loopback-signd.service", NULL, &signd_privileges },
 	{ 0 },
 };

@@ -18,6 +18,7 @@ struct process {
 	const char *name;    /* as in its table: netd */
 	const char *program; /* absolute path of what its unit starts */
 	const char *unit;    /* its service */
+	const char *becomes; /* what it executes once its sandbox is complete; NULL: it stays what it is */
 	const struct privileges *privileges;
 };
 

@@ -127,7 +127,8 @@ static int fill(scmp_filter_ctx filter, const struct privileges *privileges, con
 	return r;
 }
 
-int filter_calls(const struct privileges *privileges, const char *program)
+/* @param out receives the filter; the caller's: seccomp_release() */
+static int filter_make(const struct privileges *privileges, const char *program, scmp_filter_ctx *out)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
 	int r = filter ? fill(filter, privileges, program) : -ENOMEM;
@@ -135,8 +136,32 @@ int filter_calls(const struct privileges *privileges, const char *program)
 	if (r == 0)
 		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a binary tree */
 	if (r == 0)
-		r = seccomp_load(filter);
-	if (filter)
+		*out = filter;
+	else if (filter)
 		seccomp_release(filter);
+	return r;
+}
+
+int filter_calls(const struct privileges *privileges, const char *program)
+{
+	scmp_filter_ctx filter;
+	int r = filter_make(privileges, program, &filter);
+
+	if (r == 0) {
+		r = seccomp_load(filter);
+		seccomp_release(filter);
+	}
 	return r < 0 ? log_errno(r, "cannot load wireguard-go's seccomp filter") : 0;
+}
+
+int filter_program(const struct privileges *privileges, const char *program, struct sock_filter **code, size_t *count)
+{
+	scmp_filter_ctx filter;
+	int r = filter_make(privileges, program, &filter);
+
+	if (r == 0) {
+		r = sandbox_export(filter, code, count);
+		seccomp_release(filter);
+	}
+	return r < 0 ? log_errno(r, "cannot make wireguard-go's seccomp filter") : 0;
 }

@@ -22,3 +22,6 @@ _must_check_ int filter_paths(const struct privileges *privileges, const char *p
  * @return 0; negative errno, logged
  */
 _must_check_ int filter_calls(const struct privileges *privileges, const char *program);
+
+/** What filter_calls() loads, in the form of sandbox_program(): it differs from one start to the next in the pointer alone. */
+_must_check_ int filter_program(const struct privileges *privileges, const char *program, struct sock_filter **code, size_t *count);
