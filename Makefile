@@ -41,7 +41,9 @@ CFLAGS := -std=c11 -O1 -g -D_GNU_SOURCE -DLOOPBACK_VERSION='"$(VERSION)"' -I. -f
 	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 LDFLAGS := -fsanitize=fuzzer,address,undefined
 else
-CFLAGS += $(HARDENING)
+# PACKAGE_CFLAGS, PACKAGE_LDFLAGS: what a distribution adds; the project's own hardening comes after it
+CFLAGS += $(PACKAGE_CFLAGS) -U_FORTIFY_SOURCE $(HARDENING)
+LDFLAGS += $(PACKAGE_LDFLAGS)
 endif
 
 AGENT_LIBS := -lsodium -lmsgpackc -lseccomp
@@ -89,6 +91,32 @@ $(B)/bin/$(1): $(call objects,$(SRC_$(1))) $(LIB)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 
+# -- Packages -------------------------------------------------------------------------------------------------------------------
+# make deb, make rpm: into build/packages; make deb VERSION=1.2.3 builds another version of the same tree.
+# install: what both of them pack, in one list. Debian 12 looks for units in /lib, and has a folder of its own for zsh.
+
+DESTDIR ?=
+UNITDIR ?= /usr/lib/systemd/system
+ZSHDIR ?= /usr/share/zsh/site-functions
+UNITS := $(wildcard packaging/systemd/*.service packaging/systemd/*.socket)
+D := $(DESTDIR)
+
+.PHONY: install deb rpm
+install: all
+	install -d $D/usr/bin $D/usr/libexec/loopback $D/etc/loopback $D$(UNITDIR) $D/usr/lib/sysusers.d $D/usr/lib/tmpfiles.d
+	install -m 755 $(addprefix $(B)/bin/,loopback loopbackctl) $D/usr/bin
+	install -m 755 $(addprefix $(B)/bin/,netd fetchd wg-launch controld signd) $D/usr/libexec/loopback
+	install -m 644 packaging/etc/*.env $D/etc/loopback
+	install -m 644 $(UNITS) $D$(UNITDIR)
+	install -m 644 packaging/sysusers.d/*.conf $D/usr/lib/sysusers.d
+	install -m 644 packaging/tmpfiles.d/*.conf $D/usr/lib/tmpfiles.d
+	for page in docs/man/*.[1-8]; do install -D -m 644 "$$page" "$D/usr/share/man/man$${page##*.}/$${page##*/}" || exit; done
+	install -D -m 644 packaging/completions/loopback.bash $D/usr/share/bash-completion/completions/loopback
+	install -D -m 644 packaging/completions/loopbackctl.bash $D/usr/share/bash-completion/completions/loopbackctl
+
+deb:
+	@packaging/mkdeb $(VERSION) build/packages
+
 # -- Tests ----------------------------------------------------------------------------------------------------------------------
 # tests/unit/test_PROGRAM_x.c is one test program; it links the library and PROGRAM's objects but main.o. test_ipc_x.c and test_doc_x.c
 # link the library alone. tests/netns and tests/control are pytest; what they need in C stands beside them.
@@ -119,7 +147,17 @@ endef
 $(foreach t,$(TOOL_SRC),$(eval $(call tool,$(t))))
 
 .PHONY: tools
-tools: $(TOOL_BIN)
+tools: $(TOOL_BIN) takeover
+
+# tests/takeover: the stand-in for a daemon that somebody else has taken over. It links what enters a daemon's sandbox, and no daemon.
+TAKEOVER_SRC := $(wildcard tests/takeover/*.c)
+$(B)/tests/takeover/intruder: $(call objects,$(TAKEOVER_SRC)) $(LIB)
+	@mkdir -p $(@D)
+	@echo "LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(AGENT_LIBS)
+
+.PHONY: takeover
+takeover: $(B)/tests/takeover/intruder
 
 # tests/fuzz/fuzz_PROGRAM_x.c: libFuzzer targets, VARIANT=fuzz only.
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)

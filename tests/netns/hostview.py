@@ -54,21 +54,20 @@ def _shadow(folder, binds, texts):
 
 
 def _accounts(sysusers):
-    """The machine's passwd and group with the users of a sysusers.d file appended."""
+    """The machine's passwd and group with the users of a folder of sysusers.d files appended."""
     passwd, group = "", ""
     with open("/etc/passwd", encoding="utf-8") as lines:
         passwd = lines.read()
     with open("/etc/group", encoding="utf-8") as lines:
         group = lines.read()
     number = FIRST_UID
-    with open(sysusers, encoding="utf-8") as lines:
-        for line in lines:
-            words = line.split()
-            if words and words[0] == "u":
-                name = words[1]
-                passwd += f"{name}:x:{number}:{number}::/:/usr/sbin/nologin\n"
-                group += f"{name}:x:{number}:\n"
-                number += 1
+    for entry in sorted(os.listdir(sysusers)):
+        with open(os.path.join(sysusers, entry), encoding="utf-8") as lines:
+            names = [line.split()[1] for line in lines if line.startswith("u ")]
+        for name in names:
+            passwd += f"{name}:x:{number}:{number}::/:/usr/sbin/nologin\n"
+            group += f"{name}:x:{number}:\n"
+            number += 1
     return passwd, group
 
 
@@ -79,7 +78,7 @@ def enter_new(name, netns, folder, programs, sysusers, hosts):
     @param netns     path of the network namespace to join
     @param folder    etc, lib and cache below it become /etc/loopback, /var/lib/loopback, /var/cache/loopback
     @param programs  folder that becomes /usr/libexec/loopback
-    @param sysusers  sysusers.d file whose users exist on the host
+    @param sysusers  folder of sysusers.d files whose users exist on the host
     @param hosts     text of /etc/hosts
     """
     fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)

@@ -23,7 +23,7 @@ import identity
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 UNITS = os.path.join(ROOT, "packaging/systemd")
-SYSUSERS = os.path.join(ROOT, "packaging/sysusers.d/loopback.conf")
+SYSUSERS = os.path.join(ROOT, "packaging/sysusers.d")
 LAUNCH = os.path.join(ROOT, "tests/netns/launch")
 
 # As on a host, not as in the shell that started us.
