@@ -159,6 +159,16 @@ $(B)/tests/takeover/intruder: $(call objects,$(TAKEOVER_SRC)) $(LIB)
 .PHONY: takeover
 takeover: $(B)/tests/takeover/intruder
 
+# tests/takeover: the stand-in for a daemon that somebody else has taken over. It links what enters a daemon's sandbox, and no daemon.
+TAKEOVER_SRC := $(wildcard tests/takeover/*.c)
+$(B)/tests/takeover/intruder: $(call objects,$(TAKEOVER_SRC)) $(LIB)
+	@mkdir -p $(@D)
+	@echo "LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(AGENT_LIBS)
+
+.PHONY: takeover
+takeover: $(B)/tests/takeover/intruder
+
 # tests/fuzz/fuzz_PROGRAM_x.c: libFuzzer targets, VARIANT=fuzz only.
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/tests/fuzz/%)
