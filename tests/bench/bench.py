@@ -3,7 +3,7 @@
 """Speed and memory, as ratios against named rivals measured in the same run.
 
   bench.py            all areas
-  bench.py AREA...    some of them: ipc netd mesh
+  bench.py AREA...    some of them: ipc netd mesh rest
 
 Prints a table and writes build/bench/results.jsonl, one object a line; raw samples stay beside it in samples.jsonl. CPU time is user + system
 from /proc/PID/schedstat; memory is VmRSS of the release build 10 s after the work, VmHWM beside it. Exit status 1 if a limit does not hold.
@@ -12,7 +12,6 @@ from /proc/PID/schedstat; memory is VmRSS of the release build 10 s after the wo
 import json
 import os
 import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -25,11 +24,13 @@ sys.path.insert(0, os.path.join(TESTS, "netns"))
 import rig as rigs  # noqa: E402
 import fleet as fleets  # noqa: E402
 import netd_rig  # noqa: E402
+from processes import cpu_ns, memory_mb, pss_alone_mb, pss_mb, switches  # noqa: E402
 
 FOLDER = os.path.join(rigs.ROOT, "build/bench")
 TOOLS = os.path.join(rigs.ROOT, "build/tests/tools")
 PREFIX = "lbb"
 SETTLE_SECONDS = 10
+REST_SECONDS = 60
 MANY = 10000
 
 
@@ -65,22 +66,6 @@ class Results:
             for row in self.rows:
                 out.write(json.dumps(row) + "\n")
         return all(row["ok"] for row in self.rows)
-
-
-def cpu_ns(pid):
-    """CPU time of a process so far, all of its threads."""
-    total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
-            total += int(file.read().split()[0])
-    return total
-
-
-def memory_mb(pid):
-    """(VmRSS, VmHWM) in MB."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        text = file.read()
-    return tuple(int(re.search(rf"{key}:\s+(\d+) kB", text).group(1)) / 1000 for key in ("VmRSS", "VmHWM"))
 
 
 def bench_ipc(results):
@@ -193,18 +178,28 @@ def bench_netd(results):
         rig.take_down()
 
 
-def bench_mesh(results):
-    """A control plane and four hosts, as in the demo: memory of fetchd, and how soon all have what changed."""
-    fleet = fleets.Fleet(os.path.join(FOLDER, "mesh"), PREFIX)
+def converged_fleet(folder, hosts):
+    """A control plane and so many hosts, as in the demo."""
+    fleet = fleets.Fleet(os.path.join(FOLDER, folder), PREFIX)
     try:
         fleet.make_certificates()
         fleet.start_control_plane()
         fleet.create_network()
-        for number in range(1, 5):
+        for number in range(1, hosts + 1):
             fleet.boot_host(f"h{number}")
         for name in fleet.members():
             fleet.enroll(name)
         fleet.wait_converged()
+    except BaseException:
+        fleet.take_down()
+        raise
+    return fleet
+
+
+def bench_mesh(results):
+    """Four hosts: memory of fetchd, and how soon all have what changed."""
+    fleet = converged_fleet("mesh", 4)
+    try:
         samples = []
         for round_ in range(11):
             fleet.ctl("host", "endpoint", "h1", f"198.18.0.250:{51000 + round_}")
@@ -219,7 +214,28 @@ def bench_mesh(results):
         fleet.take_down()
 
 
-AREAS = {"ipc": bench_ipc, "netd": bench_netd, "mesh": bench_mesh}
+def bench_rest(results):
+    """An agent with four peers that has nothing to do: what it holds, and how often it wakes."""
+    fleet = converged_fleet("rest", 5)
+    try:
+        host = fleet.host("h2")
+        agent = {name: host.pid(name) for name in ("netd", "fetchd")}
+        time.sleep(SETTLE_SECONDS)
+        before = {name: switches(pid) for name, pid in agent.items()}
+        time.sleep(REST_SECONDS)
+        for name, pid in agent.items():
+            results.add(f"rest.{name}_switches", (switches(pid) - before[name]) / REST_SECONDS, "1/s", 1.0)
+        results.sample("rest.agent_pss", kernel_mb={name: pss_mb(pid) for name, pid in agent.items()})
+        results.add("rest.agent_pss", pss_alone_mb(agent.values()), "MB", 14)
+        if "loopback-wg" in host.units():
+            tunnel, _ = memory_mb(host.pid("wg"))
+            results.sample("rest.wireguard_go", rss_mb=tunnel)
+            print(f"     rest: wireguard-go beside it, where the kernel has no WireGuard: {tunnel:.1f} MB")
+    finally:
+        fleet.take_down()
+
+
+AREAS = {"ipc": bench_ipc, "netd": bench_netd, "mesh": bench_mesh, "rest": bench_rest}
 
 
 def main():
