@@ -23,6 +23,9 @@
 #define SOCKET(family, only, reason) \
 	{ .kind = PRIVILEGE_SOCKET, .name = #family, .number = (family), .protocol = PROTOCOL_(only), .why = reason },
 #define HOLD(object, reason) { .kind = PRIVILEGE_HOLD, .name = (object), .why = reason },
+#define PEER(user, reason) { .kind = PRIVILEGE_PEER, .name = (user), .why = reason },
+#define VIEW(as, where, reason) { .kind = PRIVILEGE_VIEW, .name = #as, .path = where, .number = VIEW_##as, .why = reason },
+#define START(call, reason) { .kind = PRIVILEGE_START, .name = #call, .number = SCMP_SYS(call), .why = reason },
 #define SYS(call, reason) { .kind = PRIVILEGE_SYS, .name = #call, .number = SCMP_SYS(call), .why = reason },
 #define SYS_EQ(call, index, wanted, reason)                                                                          \
 	{ .kind = PRIVILEGE_SYS, .name = #call, .number = SCMP_SYS(call), .why = reason, .compare = COMPARE_EQ,      \
@@ -41,6 +44,9 @@ const struct privileges PRIVILEGES_TABLE = { privilege_rows_, sizeof(privilege_r
 #undef PATH
 #undef SOCKET
 #undef HOLD
+#undef PEER
+#undef VIEW
+#undef START
 #undef SYS
 #undef SYS_EQ
 #undef SYS_MASK

@@ -11,6 +11,10 @@
  *   SOCKET(family, protocol, why)             socket(2) with this family; protocol ANY or a number
  *   HOLD(object, why)                         a kind of descriptor that it is handed, or opened before the filter, and could not make itself:
  *                                             a socket family, or a device by its path. Gives no right, is only compared with what it has
+ *   PEER(user, why)                           another user whom it knows by uid when he connects: a user namespace would hide him
+ *   VIEW(mode, path, why)                     what the unit's mount namespace shows besides PATH, and Landlock gives no right to: CONNECT
+ *                                             (a socket of somebody else's), CODE (mapped at the start), START (read at the start), NAME
+ *   START(syscall, why)                       only until the filter stands: for the loader and for what comes before the filter
  *   SYS(syscall, why)                         any arguments
  *   SYS_EQ(syscall, argument, value, why)     only with this argument equal to value
  *   SYS_MASK(syscall, argument, mask, value, why)   only with (argument & mask) == value
@@ -25,9 +29,11 @@
 
 #include "libipc/cleanup.h"
 
-enum privilege_kind { PRIVILEGE_PROCESS, PRIVILEGE_CAP, PRIVILEGE_PATH, PRIVILEGE_SOCKET, PRIVILEGE_SYS, PRIVILEGE_HOLD };
+enum privilege_kind { PRIVILEGE_PROCESS, PRIVILEGE_CAP, PRIVILEGE_PATH, PRIVILEGE_SOCKET, PRIVILEGE_SYS, PRIVILEGE_HOLD,
+		      PRIVILEGE_PEER, PRIVILEGE_VIEW, PRIVILEGE_START };
 enum privilege_compare { COMPARE_NONE, COMPARE_EQ, COMPARE_MASK };
 enum path_mode { PATH_RO, PATH_RW };
+enum view_mode { VIEW_CONNECT, VIEW_CODE, VIEW_START, VIEW_NAME };
 
 #define PROTOCOL_ANY (-1)
 
@@ -35,10 +41,10 @@ struct sock_filter; /* linux/filter.h */
 
 struct privilege {
 	enum privilege_kind kind;
-	const char *name; /* process, capability, path key, family, system call, what is held */
-	const char *path; /* PATH: where; PROCESS: the user */
+	const char *name; /* process, capability, path key, family, system call, what is held, peer, mode of a view */
+	const char *path; /* PATH, VIEW: where; PROCESS: the user */
 	const char *why;
-	int number;       /* capability, family, system call, path mode */
+	int number;       /* capability, family, system call, path mode, view mode */
 	int protocol;
 	enum privilege_compare compare;
 	unsigned argument;
