@@ -58,7 +58,7 @@ LIBS_signd       := $(AGENT_LIBS) -lsqlite3
 LIBS_loopback    := $(AGENT_LIBS)
 LIBS_loopbackctl := $(AGENT_LIBS) -lcurl -ljansson
 
-SRC_netd        := $(wildcard netd/*.c) $(wildcard libwg/*.c)
+SRC_netd        := $(wildcard netd/*.c) $(wildcard libwg/*.c) $(wildcard libjournal/*.c)
 SRC_fetchd      := $(wildcard fetchd/*.c)
 SRC_wg-launch   := $(wildcard wg-launch/*.c)
 SRC_controld    := $(wildcard controld/*.c) $(wildcard libstore/*.c)
@@ -72,7 +72,7 @@ LIB := $(O)/libloopback.a
 objects = $(patsubst %.c,$(O)/%.o,$(1))
 
 .PHONY: all
-all: $(PROGRAMS:%=$(B)/bin/%)
+all: $(PROGRAMS:%=$(B)/bin/%) units
 
 $(LIB): $(call objects,$(LIB_SRC))
 	@rm -f $@
@@ -83,6 +83,9 @@ $(O)/%.o: %.c Makefile
 	@echo "CC $<"
 	@$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# The install script is part of controld.
+$(O)/controld/install.o: packaging/install/install.sh.in
+
 define program
 $(B)/bin/$(1): $(call objects,$(SRC_$(1))) $(LIB)
 	@mkdir -p $$(@D)
@@ -91,6 +94,34 @@ $(B)/bin/$(1): $(call objects,$(SRC_$(1))) $(LIB)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 
+# -- What is generated from the tables of privileges ------------------------------------------------------------------------------
+# make units: systemd units with their sandbox lines, and AppArmor profiles, into build/packaging.
+
+PRIVILEGES := $(B)/tools/privileges
+UNITS := $(patsubst packaging/systemd/%.in,build/packaging/systemd/%,$(wildcard packaging/systemd/*.service.in)) \
+	$(patsubst packaging/%,build/packaging/%,$(wildcard packaging/systemd/*.socket))
+PROFILES := $(addprefix build/packaging/apparmor/loopback-,netd fetchd wg-launch controld signd)
+
+.PHONY: units
+units: $(UNITS) $(PROFILES)
+
+$(PRIVILEGES): $(call objects,$(wildcard privileges/generate/*.c)) $(LIB)
+	@mkdir -p $(@D)
+	@echo "LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(AGENT_LIBS)
+
+build/packaging/systemd/%.service: packaging/systemd/%.service.in $(PRIVILEGES)
+	@mkdir -p $(@D)
+	@$(PRIVILEGES) unit $< >$@
+
+build/packaging/systemd/%.socket: packaging/systemd/%.socket
+	@mkdir -p $(@D)
+	@install -m 644 $< $@
+
+build/packaging/apparmor/loopback-%: $(PRIVILEGES)
+	@mkdir -p $(@D)
+	@$(PRIVILEGES) apparmor $* >$@
+
 # -- Packages -------------------------------------------------------------------------------------------------------------------
 # make deb, make rpm: into build/packages; make deb VERSION=1.2.3 builds another version of the same tree.
 # install: what both of them pack, in one list. Debian 12 looks for units in /lib, and has a folder of its own for zsh.
@@ -98,7 +129,6 @@ $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 DESTDIR ?=
 UNITDIR ?= /usr/lib/systemd/system
 ZSHDIR ?= /usr/share/zsh/site-functions
-UNITS := $(wildcard packaging/systemd/*.service packaging/systemd/*.socket)
 D := $(DESTDIR)
 
 .PHONY: install deb rpm
@@ -148,16 +178,6 @@ $(foreach t,$(TOOL_SRC),$(eval $(call tool,$(t))))
 
 .PHONY: tools
 tools: $(TOOL_BIN) takeover
-
-# tests/takeover: the stand-in for a daemon that somebody else has taken over. It links what enters a daemon's sandbox, and no daemon.
-TAKEOVER_SRC := $(wildcard tests/takeover/*.c)
-$(B)/tests/takeover/intruder: $(call objects,$(TAKEOVER_SRC)) $(LIB)
-	@mkdir -p $(@D)
-	@echo "LD $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(AGENT_LIBS)
-
-.PHONY: takeover
-takeover: $(B)/tests/takeover/intruder
 
 # tests/takeover: the stand-in for a daemon that somebody else has taken over. It links what enters a daemon's sandbox, and no daemon.
 TAKEOVER_SRC := $(wildcard tests/takeover/*.c)

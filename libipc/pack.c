@@ -221,6 +221,13 @@ void pack_text_copy(struct pack_cursor *cursor, char *out, size_t size)
 {
 	struct view view = pack_text(cursor, size - 1);
 
+	out[0] = '\0';
+	for (size_t i = 0; i < view.n; i++) {
+		if (view.p[i] < ' ' || view.p[i] == 0x7f) {
+			cursor->error = -EBADMSG;
+			return;
+		}
+	}
 	if (view.n)
 		memcpy(out, view.p, view.n);
 	out[view.n] = '\0';

@@ -60,7 +60,7 @@ struct view pack_bytes(struct pack_cursor *cursor, size_t max);
 void pack_fixed(struct pack_cursor *cursor, void *out, size_t n);
 /** A string of at most max bytes, not terminated, without NUL inside. */
 struct view pack_text(struct pack_cursor *cursor, size_t max);
-/** A string copied to out and terminated; at most size - 1 bytes. */
+/** A string copied to out and terminated; at most size - 1 bytes. One with control characters is malformed: it would reach logs and terminals. */
 void pack_text_copy(struct pack_cursor *cursor, char *out, size_t size);
 /** An array of min to max elements; inner reads them. @return its length, 0 on error */
 uint32_t pack_array(struct pack_cursor *cursor, uint32_t min, uint32_t max, struct pack_cursor *inner);

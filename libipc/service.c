@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -44,6 +45,8 @@ int service_open(void)
 	socklen_t length;
 	int r;
 
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+		return -errno;
 	if (!path)
 		return 0;
 	r = address_of(path, &address, &length);

@@ -11,7 +11,7 @@
 
 /**
  * Open the notification socket that NOTIFY_SOCKET names, so that it can still be used after the sandbox is on. Without one, notifying does
- * nothing. @return 0; negative errno
+ * nothing. From here on a reader that went away, of stderr too, fails a write and does not end the process (SIGPIPE). @return 0; negative errno
  */
 _must_check_ int service_open(void);
 /** Send one datagram such as "READY=1" or "STATUS=...". Failure to tell is not an error of ours. */

@@ -10,7 +10,7 @@
 #include "libdoc/head.h"
 #include "libdoc/host.h"
 #include "libdoc/network.h"
-#include "netd/blobs.h"
+#include "libjournal/blobs.h"
 #include "netd/owners.h"
 #include "netd/state.h"
 #include "libwg/wg.h"

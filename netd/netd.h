@@ -9,7 +9,7 @@
 
 #include "libipc/channel.h"
 #include "libipc/loop.h"
-#include "netd/journal.h"
+#include "libjournal/journal.h"
 #include "netd/overlay.h"
 
 #define STALE_MS (15 * 60 * 1000)    /* no fresh head for so long: shown as stale, nothing is torn down */
@@ -31,6 +31,13 @@ struct last_result {
 	uint64_t at_ms; /* loop_now_ms() */
 };
 
+/* The last answer to viewers, a sealed memfd, and how long it serves. */
+struct seen {
+	int fd;
+	size_t bytes;
+	uint64_t until_ms;
+};
+
 struct netd {
 	struct loop *loop;
 	struct state state;
@@ -47,6 +54,7 @@ struct netd {
 	struct last_result last;
 
 	struct listener *documents, *view, *admin, *tunnel;
+	struct seen seen[2]; /* without peers, with them */
 	struct channel *fetchd; /* the one that counts; NULL */
 	bool greeted;           /* transport_key is known */
 	uint8_t transport_key[KEY_BYTES];

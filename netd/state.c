@@ -246,6 +246,8 @@ int state_unpin(struct state *state, bool forget_keys)
 		r = file_remove(state->folder, "host.key");
 	if (r == 0 && forget_keys)
 		r = wg_key_make(state); /* not just removed: the counter goes on */
+	if (r == 0 && fsync(state->folder) < 0)
+		r = -errno;
 	if (r < 0)
 		return r;
 	state->pinned = state->deployed = false;

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "libipc/log.h"
 #include "libipc/memfd.h"
@@ -101,15 +102,13 @@ static void put_view(struct pack_writer *out, const struct netd *netd, const str
 	pack_put_raw(out, peers->entries.bytes, peers->entries.n);
 }
 
-static int on_message(struct channel *channel, struct message *message, void *arg)
+static int view_make(const struct netd *netd, bool with_peers, size_t *bytes)
 {
 	CLEANUP(pack_writer_free) struct pack_writer view = { .bytes = NULL };
-	struct netd *netd = arg;
 	struct peer_list peers = { .netd = netd };
-	_cleanup_close_ int fd = -1;
 	int r = 0;
 
-	if (message->body.view_get.peers && netd->engine == ENGINE_RUNNING)
+	if (with_peers && netd->engine == ENGINE_RUNNING)
 		r = wg_dump(netd->overlay.wg, peer_add, &peers);
 	if (r == 0)
 		put_view(&view, netd, &peers);
@@ -117,12 +116,42 @@ static int on_message(struct channel *channel, struct message *message, void *ar
 	if (r == 0)
 		r = view.error;
 	if (r == 0)
-		fd = r = memfd_of("view", view.bytes, view.n);
+		r = memfd_of("view", view.bytes, view.n);
+	if (r >= 0)
+		*bytes = view.n;
+	return r;
+}
+
+/* Whoever may connect may ask as often as it likes; netd spends no more than a tenth of its time on answers, for between them the last one is as good. */
+static int view_of_now(struct netd *netd, bool with_peers)
+{
+	struct seen *seen = &netd->seen[with_peers];
+	uint64_t now = loop_now_ms();
+	int fd;
+
+	if (seen->fd >= 0 && now < seen->until_ms)
+		return 0;
+	fd = view_make(netd, with_peers, &seen->bytes);
+	if (fd < 0)
+		return fd;
+	if (seen->fd >= 0)
+		(void)close(seen->fd);
+	seen->fd = fd;
+	seen->until_ms = loop_now_ms() + 10 * (loop_now_ms() - now + 1);
+	return 0;
+}
+
+static int on_message(struct channel *channel, struct message *message, void *arg)
+{
+	struct netd *netd = arg;
+	const struct seen *seen = &netd->seen[message->body.view_get.peers];
+	int r = view_of_now(netd, message->body.view_get.peers);
+
 	if (r < 0)
 		return log_errno(r, "cannot make a view");
 	/* One view a connection: whoever asks on and does not read would pile them up, and with them our memory and descriptors. */
 	channel_phase_set(channel, PHASE_START);
-	return channel_send(channel, MSG_view, &(struct msg_view){ .bytes = view.n }, &fd);
+	return channel_send(channel, MSG_view, &(struct msg_view){ .bytes = seen->bytes }, &seen->fd);
 }
 
 int view_listen(struct netd *netd, int fd)
@@ -138,5 +167,6 @@ int view_listen(struct netd *netd, int fd)
 		.arg = netd,
 	};
 
+	netd->seen[false].fd = netd->seen[true].fd = -1;
 	return listener_new(netd->loop, fd, &config, &netd->view);
 }

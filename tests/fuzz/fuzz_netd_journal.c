@@ -10,7 +10,7 @@
 
 #include "libdoc/pae.h"
 #include "libipc/log.h"
-#include "netd/journal.h"
+#include "libjournal/journal.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);

@@ -2,7 +2,7 @@
 /* Transactions in a mesh.log whose contents follow from a number. */
 #pragma once
 
-#include "netd/journal.h"
+#include "libjournal/journal.h"
 #include "tests/unit/documents.h"
 
 static inline struct head_entry entry_of(uint64_t number)

@@ -275,6 +275,8 @@ START_TEST(each_kind_is_read_within_its_bound)
 	READ(pack_put_text(&writer, "abc"), pack_text_copy(&cursor, text, sizeof(text)), 0);
 	READ(pack_put_text(&writer, "abcd"), pack_text_copy(&cursor, text, sizeof(text)), -EBADMSG);
 	READ(pack_put_text_n(&writer, "a\0c", 3), pack_text_copy(&cursor, text, sizeof(text)), -EBADMSG);
+	READ(pack_put_text(&writer, "a\nb"), pack_text_copy(&cursor, text, sizeof(text)), -EBADMSG);
+	READ(pack_put_text(&writer, "a\x7f"), pack_text_copy(&cursor, text, sizeof(text)), -EBADMSG);
 	READ(pack_put_text(&writer, "abcd"), pack_fixed(&cursor, fixed, 4), -EBADMSG);
 	READ(pack_put_bytes(&writer, "abc", 3), pack_text_copy(&cursor, text, sizeof(text)), -EBADMSG);
 	READ(pack_put_array(&writer, 0), (void)pack_array(&cursor, 1, 2, &inner), -EBADMSG);

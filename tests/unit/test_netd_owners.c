@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who has what, against a list that a child could keep; and blobs with their references. */
-#include "netd/blobs.h"
+#include "libjournal/blobs.h"
 #include "netd/owners.h"
 #include "tests/unit/documents.h"
 

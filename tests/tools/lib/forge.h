@@ -19,7 +19,7 @@
 #include "libdoc/network.h"
 #include "libdoc/trie.h"
 #include "libipc/channel.h"
-#include "netd/blobs.h"
+#include "libjournal/blobs.h"
 
 #define WORDS_MAX 32
 #define KEYS_MAX 16

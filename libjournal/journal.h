@@ -10,7 +10,7 @@
 #pragma once
 
 #include "libdoc/head.h"
-#include "netd/blobs.h"
+#include "libjournal/blobs.h"
 
 struct journal;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "netd/journal.h"
+#include "libjournal/journal.h"
 
 #include <errno.h>
 #include <fcntl.h>

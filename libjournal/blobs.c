@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "netd/blobs.h"
+#include "libjournal/blobs.h"
 
 #include <errno.h>
 #include <string.h>
