@@ -167,7 +167,8 @@ int sandbox_drop(const struct privileges *privileges, const char *user)
 	if (kept & ~permitted)
 		log_warning("a declared capability is missing (have %llx, declared %llx); what needs it will fail",
 			    (unsigned long long)permitted, (unsigned long long)kept);
-	r = capabilities_set(kept & permitted);
+	/* Who came with none has nothing to give up: its unit's filter need not let capset() through. */
+	r = kept | permitted | inheritable ? capabilities_set(kept & permitted) : 0;
 	if (r < 0)
 		return log_errno(r, "cannot give up capabilities");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -22,7 +22,7 @@ import hostview
 import identity
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-UNITS = os.path.join(ROOT, "packaging/systemd")
+UNITS = os.path.join(ROOT, "build/packaging/systemd")
 SYSUSERS = os.path.join(ROOT, "packaging/sysusers.d")
 LAUNCH = os.path.join(ROOT, "tests/netns/launch")
 

@@ -28,7 +28,7 @@ HONOURED = {
 LEFT_TO_SYSTEMD = {
     "Unit": {"Description", "Documentation", "Before", "Wants", "Requires", "PartOf", "StartLimitIntervalSec"},
     "Service": {
-        "CPUSchedulingPolicy", "DeviceAllow", "DevicePolicy", "ExecPaths", "IPAddressAllow", "IPAddressDeny",
+        "AppArmorProfile", "CPUSchedulingPolicy", "DeviceAllow", "DevicePolicy", "ExecPaths", "IPAddressAllow", "IPAddressDeny",
         "InaccessiblePaths", "KeyringMode", "LimitCORE", "LimitMEMLOCK", "LockPersonality", "LogsDirectory",
         "MemoryDenyWriteExecute", "MemoryHigh", "MemoryMax", "NoExecPaths", "OOMPolicy", "OOMScoreAdjust",
         "PrivateDevices", "PrivateIPC", "PrivateMounts", "PrivateTmp", "PrivateUsers", "ProcSubset", "ProtectClock",
