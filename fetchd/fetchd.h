@@ -14,6 +14,7 @@
 #include "fetchd/link.h"
 #include "fetchd/netd_channel.h"
 #include "fetchd/poll.h"
+#include "fetchd/proxy.h"
 #include "fetchd/state.h"
 #include "fetchd/want.h"
 
@@ -21,6 +22,7 @@ struct fetchd {
 	struct loop *loop;
 	struct state state;
 	struct cache cache;
+	struct proxy proxy;
 	struct link *link;
 	struct stash stash; /* blobs of the last poll's answer, until netd has said what became of its head */
 	struct netd_channel netd;

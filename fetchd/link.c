@@ -187,6 +187,11 @@ static void release(struct transfer *transfer)
 
 static int launch(struct transfer *transfer)
 {
+	/* With a setting that cannot be used nobody is asked: not past the proxy either. The answer comes from the loop, as all do. */
+	if (transfer->proxied && transfer->link->proxy->error[0]) {
+		loop_timer_set(transfer->silence, 0);
+		return 0;
+	}
 	if (curl_multi_add_handle(transfer->link->multi, transfer->easy) != CURLM_OK)
 		return -ENOMEM;
 	loop_timer_set(transfer->silence, (uint64_t)transfer->patience_s * 1000);
@@ -255,6 +260,11 @@ static void silence_due(void *arg)
 {
 	struct transfer *transfer = arg;
 
+	if (transfer->proxied && transfer->link->proxy->error[0]) {
+		transfer->failure = -EINVAL;
+		finish(transfer, CURLE_FAILED_INIT);
+		return;
+	}
 	transfer->failure = -ETIMEDOUT;
 	(void)snprintf(transfer->curl_text, sizeof(transfer->curl_text), transfer->began ? "its answer comes too slowly" : "it says nothing");
 	finish(transfer, CURLE_OPERATION_TIMEDOUT);
@@ -268,7 +278,7 @@ static int transfer_init(struct link *link, struct transfer *transfer)
 	return loop_timer_new(link->loop, silence_due, transfer, &transfer->silence);
 }
 
-int link_new(struct loop *loop, const uint8_t *secret, struct link **out)
+int link_new(struct loop *loop, const uint8_t *secret, const struct proxy *proxy, struct link **out)
 {
 	_cleanup_(link_free) struct link *link = calloc(1, sizeof(*link));
 	int r;
@@ -277,6 +287,7 @@ int link_new(struct loop *loop, const uint8_t *secret, struct link **out)
 		return -ENOMEM;
 	link->loop = loop;
 	link->secret = secret;
+	link->proxy = proxy;
 	link->multi = curl_multi_init();
 	if (!link->multi)
 		return -ENOMEM;

@@ -18,6 +18,7 @@
 #define LINK_REQUESTS_MAX 4 /* at the same time */
 
 struct link;
+struct proxy;
 struct transfer;
 
 /* How the server learns who asks. */
@@ -47,8 +48,8 @@ struct link_answer {
 /** The one answer to a request. The transfer is gone when this is called. */
 typedef void link_done_fn(struct link_answer *answer, void *arg);
 
-/** @param secret the transport key, borrowed for life */
-_must_check_ int link_new(struct loop *loop, const uint8_t *secret, struct link **link);
+/** @param secret the transport key, borrowed for life @param proxy the way out, borrowed for life */
+_must_check_ int link_new(struct loop *loop, const uint8_t *secret, const struct proxy *proxy, struct link **link);
 /** Abandons what is under way; no done callback. */
 void link_free(struct link *link);
 DEFINE_CLEANUP(struct link *, link_free)

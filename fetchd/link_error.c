@@ -64,14 +64,17 @@ void link_describe_failure(const struct transfer *transfer, CURLcode code, int e
 	(void)curl_easy_getinfo(transfer->easy, CURLINFO_SSL_VERIFYRESULT, &verify);
 	(void)log_clean(clean, sizeof(clean), what, strlen(what));
 	drop_duration(clean);
-	if (error == -EMSGSIZE)
+	if (link_failed_at_proxy(transfer))
+		link_describe_proxy(transfer, clean, out, room);
+	else if (error == -EMSGSIZE)
 		(void)snprintf(out, room, "%.128s%s: the answer is longer than the %zu bytes allowed; it was dropped", transfer->url, transfer->path,
 			       transfer->answer_max);
 	else if (error == -EKEYREJECTED && (verify == CERTIFICATE_NOT_YET_VALID || verify == CERTIFICATE_EXPIRED))
 		(void)snprintf(out, room, "%.128s: its certificate is %s by this host's clock (%lld seconds since 1970): check the clock, then the certificate",
 			       transfer->url, verify == CERTIFICATE_EXPIRED ? "expired" : "not valid yet", (long long)time(NULL));
 	else if (error == -EKEYREJECTED)
-		(void)snprintf(out, room, "%.128s: its certificate is not from an authority that this host believes: %s", transfer->url, clean);
+		(void)snprintf(out, room, "%.128s: its certificate is not from an authority that this host believes: %s%s", transfer->url, clean,
+			       transfer->proxied ? " (a proxy that opens TLS on the way has a CA of its own)" : "");
 	else
 		(void)snprintf(out, room, "%.128s: %s", transfer->url, clean);
 }

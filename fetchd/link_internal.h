@@ -5,12 +5,14 @@
 #include <curl/curl.h>
 
 #include "fetchd/link.h"
+#include "fetchd/proxy.h"
 #include "fetchd/state.h"
 
 struct transfer {
 	struct link *link;
 	CURL *easy; /* kept for the next request: with it live its TLS sessions */
 	bool busy, again; /* again: signed anew after the clock was corrected, once */
+	bool proxied;     /* goes through the proxy */
 	struct transfer **owner;
 	link_done_fn *done;
 	void *arg;
@@ -38,6 +40,7 @@ struct link {
 	CURLM *multi;
 	struct loop_timer *timer;
 	const uint8_t *secret;
+	const struct proxy *proxy;
 	int64_t ahead_s;
 	struct transfer transfers[LINK_REQUESTS_MAX];
 };
@@ -55,6 +58,10 @@ _must_check_ int link_options_set(struct transfer *transfer, const char *ca);
 
 /** @return 0 if an answer came; what its absence is as a negative errno */
 int link_error_of(const struct transfer *transfer, CURLcode code);
+/** Did a new connection end before the proxy let it through? False where no proxy is used. */
+bool link_failed_at_proxy(const struct transfer *transfer);
+/** Say for a person what the proxy did instead, and what to look at. */
+void link_describe_proxy(const struct transfer *transfer, const char *what, char *out, size_t room);
 /** Say for a person why no answer came, and what to look at. */
 void link_describe_failure(const struct transfer *transfer, CURLcode code, int error, char *out, size_t room);
 /** Take the reason out of an answer other than 200; make one up if the server gave none. */

@@ -92,8 +92,6 @@ static int options_trust(CURL *easy, const char *url, const char *ca)
 	bool plain = strncmp(url, "http://", 7) == 0;
 
 	SET(CURLOPT_PROTOCOLS_STR, plain ? "http" : "https");
-	if (plain)
-		SET(CURLOPT_NOPROXY, "*"); /* what is for this host alone does not go through another */
 	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	if (ca) {
 		struct curl_blob blob = { .data = (void *)(uintptr_t)ca, .len = strlen(ca), .flags = CURL_BLOB_COPY };
@@ -106,13 +104,36 @@ static int options_trust(CURL *easy, const char *url, const char *ca)
 	return 0;
 }
 
+/* curl is told in any case: left alone it would look at the environment. */
+static int options_proxy(CURL *easy, const struct transfer *transfer)
+{
+	const struct proxy *proxy = transfer->link->proxy;
+
+	SET(CURLOPT_NOPROXY, "");
+	SET(CURLOPT_PROXY, transfer->proxied ? proxy->url : "");
+	if (!transfer->proxied)
+		return 0;
+	SET(CURLOPT_HTTPPROXYTUNNEL, 1L);
+	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's Date is not the server's */
+	SET(CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	SET(CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE); /* our token is not the proxy's, its password not the server's */
+	SET(CURLOPT_PROXYHEADER, proxy->authorization);
+	if (proxy->ca) {
+		struct curl_blob blob = { .data = proxy->ca, .len = strlen(proxy->ca), .flags = CURL_BLOB_COPY };
+
+		SET(CURLOPT_PROXY_CAPATH, NULL);
+		SET(CURLOPT_PROXY_CAINFO, NULL);
+		SET(CURLOPT_PROXY_CAINFO_BLOB, &blob);
+	}
+	return 0;
+}
+
 static int options_bounds(CURL *easy, const struct transfer *transfer)
 {
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_QUICK_EXIT, 1L); /* a request that is given up does not wait for its name to be resolved */
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
-	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's Date is not the server's */
 	SET(CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
 	SET(CURLOPT_TIMEOUT, (long)transfer->patience_s + TOTAL_S);
 	SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)transfer->answer_max);
@@ -145,6 +166,9 @@ int link_options_set(struct transfer *transfer, const char *ca)
 		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body_n);
 		SET(CURLOPT_POSTFIELDS, transfer->body);
 	}
+	transfer->proxied = !proxy_passes_by(transfer->link->proxy, transfer->url);
 	r = options_trust(easy, transfer->url, ca);
+	if (r == 0)
+		r = options_proxy(easy, transfer);
 	return r < 0 ? r : options_bounds(easy, transfer);
 }

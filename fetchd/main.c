@@ -21,6 +21,7 @@
 
 struct options {
 	const char *state, *cache, *netd, *admin, *user;
+	struct proxy_options proxy;
 };
 
 static const char usage[] =
@@ -32,9 +33,13 @@ static const char usage[] =
 	"  --netd PATH    netd's socket (/run/loopback/netd/documents.sock)\n"
 	"  --admin PATH   make root's socket here, if no service manager passes one named \"admin\"\n"
 	"  --user NAME    become this user; needed when started as root\n"
+	"  --proxy URL    HTTP proxy on the way, http:// or https://HOST:PORT; \"none\" for none\n"
+	"  --no-proxy LIST  hosts reached without it, separated by commas\n"
+	"  --proxy-ca FILE  PEM of the only CA to believe of an https:// proxy; below /etc\n"
 	"  --help, --version\n"
 	"\n"
-	"Proxies are taken from the environment (https_proxy, no_proxy), as curl(1) does.\n";
+	"Without --proxy it comes from https_proxy (else all_proxy) and no_proxy of the environment; a\n"
+	"password, as in http://NAME:PASSWORD@HOST:PORT, belongs there and nowhere else.\n";
 
 /* @return 0; 1 answered, exit well; -EINVAL */
 static int options_read(int argc, char **argv, struct options *options)
@@ -42,8 +47,10 @@ static int options_read(int argc, char **argv, struct options *options)
 	static const struct option names[] = {
 		{ "state", required_argument, NULL, 's' }, { "cache", required_argument, NULL, 'c' },
 		{ "netd", required_argument, NULL, 'n' },  { "admin", required_argument, NULL, 'a' },
-		{ "user", required_argument, NULL, 'u' },  { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'v' },     { 0 },
+		{ "user", required_argument, NULL, 'u' },  { "proxy", required_argument, NULL, 'p' },
+		{ "no-proxy", required_argument, NULL, 'x' }, { "proxy-ca", required_argument, NULL, 'C' },
+		{ "help", no_argument, NULL, 'h' },        { "version", no_argument, NULL, 'v' },
+		{ 0 },
 	};
 	int c;
 
@@ -63,6 +70,15 @@ static int options_read(int argc, char **argv, struct options *options)
 			break;
 		case 'u':
 			options->user = optarg;
+			break;
+		case 'p':
+			options->proxy.proxy = optarg;
+			break;
+		case 'x':
+			options->proxy.no_proxy = optarg;
+			break;
+		case 'C':
+			options->proxy.ca_file = optarg;
 			break;
 		case 'h':
 			(void)fputs(usage, stdout);
@@ -186,7 +202,10 @@ static int parts_start(struct fetchd *fetchd, const struct options *options, int
 		r = enroll_init(fetchd);
 	if (r == 0)
 		r = netd_channel_start(fetchd, options->netd);
-	return r == 0 ? link_new(fetchd->loop, fetchd->state.transport_secret, &fetchd->link) : r;
+	if (r < 0)
+		return r;
+	proxy_open(&options->proxy, &fetchd->proxy);
+	return link_new(fetchd->loop, fetchd->state.transport_secret, &fetchd->proxy, &fetchd->link);
 }
 
 static void parts_stop(struct fetchd *fetchd)
@@ -202,6 +221,7 @@ static void parts_stop(struct fetchd *fetchd)
 	stash_to_cache(fetchd);
 	cache_close(&fetchd->cache);
 	state_close(&fetchd->state);
+	proxy_close(&fetchd->proxy);
 }
 
 static int live(struct fetchd *fetchd, const struct options *options)

@@ -329,7 +329,7 @@ class Fetchd:
 
     living = []  # so that a test that fails leaves none behind
 
-    def __init__(self, folder, environment=None, wrap=None):
+    def __init__(self, folder, environment=None, wrap=None, options=()):
         self.folder = folder
         self.state, self.cache = os.path.join(folder, "state"), os.path.join(folder, "cache")
         self.netd_path, self.admin_path = os.path.join(folder, "netd.sock"), os.path.join(folder, "admin.sock")
@@ -339,7 +339,7 @@ class Fetchd:
                 os.mkdir(path, 0o700)
                 shutil.chown(path, USER, "nogroup")
         self.environment = dict({"PATH": "/usr/bin", "LOOPBACK_LOG_LEVEL": "debug", "ASAN_OPTIONS": "detect_leaks=0"}, **(environment or {}))
-        self.wrap = wrap or []
+        self.wrap, self.options = wrap or [], list(options)
         self.process = None
         Fetchd.living.append(self)
         self.start()
@@ -357,7 +357,7 @@ class Fetchd:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 self.wrap + [FETCHD, "--user", USER, "--state", self.state, "--cache", self.cache, "--netd", self.netd_path,
-                             "--admin", self.admin_path],
+                             "--admin", self.admin_path] + self.options,
                 env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
         self.link()
 
