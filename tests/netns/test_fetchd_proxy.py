@@ -250,8 +250,9 @@ def test_options_go_before_the_environment(start, near, control, proxies):
     one, other = proxies(), proxies()
     fetchd = start("--proxy", one.url(), "--no-proxy", "192.0.2.1",
                    environment={"https_proxy": other.url(), "no_proxy": "control.test"})
-    fetchd.enroll(control.named, ca=control.ca).close()
+    client = fetchd.enroll(control.named, ca=control.ca)
     control.next("/v1/agent/keyset")
+    client.close()
     assert one.asked and not other.asked
     one.asked.clear()
     refused(fetchd, near, near.url)
