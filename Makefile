@@ -63,7 +63,7 @@ SRC_fetchd      := $(wildcard fetchd/*.c)
 SRC_wg-launch   := $(wildcard wg-launch/*.c)
 SRC_controld    := $(wildcard controld/*.c) $(wildcard libstore/*.c)
 SRC_signd       := $(wildcard signd/*.c) $(wildcard libstore/*.c)
-SRC_loopback    := $(wildcard cli/loopback/*.c) $(wildcard cli/common/*.c)
+SRC_loopback    := $(wildcard cli/loopback/*.c) $(wildcard cli/common/*.c) wg-launch/filter.c
 SRC_loopbackctl := $(wildcard cli/loopbackctl/*.c) $(wildcard cli/common/*.c)
 
 LIB_SRC := $(wildcard libipc/*.c) $(wildcard libdoc/*.c) $(wildcard privileges/*.c)

@@ -33,17 +33,26 @@ static const struct cli_option status_options[] = {
 	END,
 };
 
+static const struct cli_option audit_options[] = {
+	{ .name = "process", .value = "NAME", .help = "only this one: netd, fetchd, wg-launch, controld, signd" },
+	{ .name = "pid", .value = "NAME=PID", .help = "look at this process, where no systemd runs it; only those named", .repeats = true },
+	{ .name = "units", .value = "FOLDER", .help = "of unit files, in the place of the installed ones" },
+	END,
+};
+
 static const struct cli_command commands[] = {
 	{ "enroll", NULL, "", "Join a deployment with a token (root)", enroll_options, loopback_enroll },
 	{ "leave", NULL, "", "Leave the deployment (root)", leave_options, loopback_leave },
 	{ "status", NULL, "", "Show how this host and its mesh are", status_options, loopback_status },
+	{ "audit", NULL, "", "Compare the processes' rights with what is declared (root)", audit_options, loopback_audit },
 };
 
 static const struct cli_program program = {
 	.name = "loopback",
 	.summary = "Show and enrol this host of a loopback network.",
 	.version = LOOPBACK_VERSION,
-	.epilogue = "Exit: 0 done, 1 refused or failed (status: not running), 2 usage, 3 a daemon does not answer.\n"
+	.epilogue = "Exit: 0 done, 1 refused or failed (status: not running), 2 usage, 3 a daemon does not answer;\n"
+		    "audit: 0 as declared, 1 something differs, 2 something could not be determined.\n"
 		    "See loopback(8).",
 	.commands = commands,
 	.command_count = ARRAY_SIZE(commands),
