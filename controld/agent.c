@@ -18,7 +18,8 @@ static const struct {
 } agent_routes[] = {
 	{ "GET", "/v1/agent/keyset", false, agent_keyset }, { "POST", "/v1/agent/enroll", false, agent_enroll },
 	{ "POST", "/v1/agent/poll", true, agent_poll },	    { "POST", "/v1/agent/blobs", true, agent_blobs },
-	{ "POST", "/v1/agent/leave", true, agent_leave },
+	{ "POST", "/v1/agent/leave", true, agent_leave },   { "GET", "/v1/agent/install.sh", false, agent_install },
+	{ "GET", "/v1/agent/packages/*", false, agent_package },
 };
 
 void agent_answer(struct agent_call *call, struct pack_writer *body)
@@ -42,6 +43,16 @@ void agent_refuse(struct request *request, const struct problem *problem)
 	body.n = n ? 0 : body.n;
 }
 
+/* A route that ends in a star has one more segment, which is not empty. */
+static bool path_fits(const char *route, const char *path)
+{
+	size_t n = strlen(route) - 1;
+
+	if (route[n] != '*')
+		return strcmp(route, path) == 0;
+	return strncmp(route, path, n) == 0 && path[n] && !strchr(path + n, '/');
+}
+
 static int run(struct agent_call *call)
 {
 	const struct request *request = call->request;
@@ -49,7 +60,7 @@ static int run(struct agent_call *call)
 	int r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(agent_routes); i++) {
-		if (strcmp(agent_routes[i].path, request->path) != 0)
+		if (!path_fits(agent_routes[i].path, request->path))
 			continue;
 		path_known = true;
 		if (strcmp(agent_routes[i].method, request->method) != 0)

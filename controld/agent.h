@@ -21,6 +21,8 @@ void agent_dispatch(struct request *request);
 
 typedef int agent_fn(struct agent_call *call);
 agent_fn agent_keyset, agent_enroll, agent_poll, agent_blobs, agent_leave;
+/** A package (packages.c); the install script, whose errors are scripts too (install.c). */
+agent_fn agent_package, agent_install;
 
 /** Answer with what a writer holds; its memory is taken over. */
 void agent_answer(struct agent_call *call, struct pack_writer *body);

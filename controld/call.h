@@ -11,6 +11,7 @@
 #define CALL_SEGMENTS_MAX 2
 #define LIST_LIMIT_DEFAULT 100
 #define LIST_LIMIT_MAX 1000
+#define LIST_CURSOR_MAX 200
 
 struct call {
 	struct controld *controld;
@@ -67,6 +68,7 @@ handler_fn version_get, organizations_list, organization_create, workspaces_list
 handler_fn networks_list, network_create, network_get, network_delete, network_status;
 handler_fn hosts_list, host_get, host_join, host_leave, host_retire, host_endpoint;
 handler_fn tokens_list, token_create, token_revoke, credentials_list, credential_create, credential_revoke, audit_list;
+handler_fn packages_list;
 
 /** Make a credential. Within a transaction. @param permissions separated by blanks */
 _must_check_ int credential_make(struct store *store, const char *description, const char *permissions, struct id *id,

@@ -39,7 +39,9 @@ struct controld {
 	size_t keyset_n;
 	struct hash keyset_hash;
 	uint64_t started; /* Unix seconds: no request made before is believed */
-	bool behind_proxy;
+	bool behind_proxy, tls;
+	const char *state; /* folder; packages/ is within it */
+	const char *url;   /* how hosts reach us, for the install script; NULL: as they say in their Host header */
 	struct loop_timer *housekeeping; /* reconcile.c */
 	struct loop_timer *upkeep;       /* upkeep.c */
 };
@@ -52,9 +54,15 @@ _must_check_ int controld_keyset_load(struct controld *controld);
 /** The root key that a keyset names, before anything of it is verified: for the first one, which is believed because an administrator hands it over. */
 _must_check_ int keyset_root_claimed(struct view bytes, uint8_t root[static KEY_BYTES]);
 
+/* install.c */
+/** Is this an http:// or https:// URL, without a slash at its end, made of characters that mean nothing to a shell? */
+bool install_url_valid(const char *url);
+
 /* schema.c */
 extern const struct store_kind control_store;
 
 /* init.c */
 /** Make the database in DIR, take the keyset, write DIR/admin.credential. @return 0; negative errno, logged */
 _must_check_ int controld_init(const char *dir, const char *keyset_path);
+/** Make a credential that may do everything, and write it to DIR/admin.credential, which must not exist. Within a transaction. @return 0; negative errno, logged */
+_must_check_ int administrator_make(struct store *store, const char *dir, const char *description);

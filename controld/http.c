@@ -1,26 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controld/http.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <microhttpd.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sodium.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 
+#include "controld/listen.h"
 #include "controld/polls.h"
 #include "libipc/log.h"
 
 #define CONNECTION_MEMORY 8192 /* of MHD, for each connection: headers, answer headers */
 #define CONNECTION_TIMEOUT_S 75
-#define BACKLOG 4096
 #define DESCRIPTORS_KEPT 64 /* for everything that is no connection */
-#define PEM_BYTES_MAX (256 * 1024)
 /* MHD walks all suspended connections whenever one of them wakes. With n of them, answers are let go every n / 2,000 ms: at once for a small
  * fleet, and for a large one the walk is paid once for many. */
 #define ASLEEP_PER_MS 2000
@@ -38,100 +31,6 @@ struct http {
 };
 
 /* -- Options ----------------------------------------------------------------------------------------------------------------------- */
-
-static bool is_loopback(const struct endpoint *endpoint)
-{
-	static const uint8_t v6[16] = { [15] = 1 };
-
-	return endpoint->family == 4 ? endpoint->b[0] == 127 : memcmp(endpoint->b, v6, sizeof(v6)) == 0;
-}
-
-/* As endpoint_parse(), but port 0 and [::] are fine. */
-static int listen_parse(const char *text, struct sockaddr_storage *out, socklen_t *length, bool *loopback)
-{
-	const char *colon = strrchr(text, ':');
-	char host[64];
-	struct prefix address;
-	struct endpoint endpoint = { 0 };
-	unsigned long port;
-	char *end;
-
-	if (!colon || colon == text || (size_t)(colon - text) >= sizeof(host))
-		return -EINVAL;
-	memcpy(host, text, (size_t)(colon - text));
-	host[colon - text] = '\0';
-	port = strtoul(colon + 1, &end, 10);
-	if (*end || end == colon + 1 || port > UINT16_MAX)
-		return -EINVAL;
-	if (host[0] == '[' && host[strlen(host) - 1] == ']') {
-		host[strlen(host) - 1] = '\0';
-		memmove(host, host + 1, strlen(host));
-	}
-	if (prefix_parse(host, &address) < 0 || address.length != family_bits(address.family))
-		return -EINVAL;
-	endpoint.family = address.family;
-	memcpy(endpoint.b, address.b, sizeof(endpoint.b));
-	*loopback = is_loopback(&endpoint);
-	memset(out, 0, sizeof(*out));
-	if (address.family == 4) {
-		struct sockaddr_in *v4 = (struct sockaddr_in *)out;
-
-		v4->sin_family = AF_INET;
-		v4->sin_port = htons((uint16_t)port);
-		memcpy(&v4->sin_addr, address.b, 4);
-		*length = sizeof(*v4);
-	} else {
-		struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
-
-		v6->sin6_family = AF_INET6;
-		v6->sin6_port = htons((uint16_t)port);
-		memcpy(&v6->sin6_addr, address.b, 16);
-		*length = sizeof(*v6);
-	}
-	return 0;
-}
-
-static int listen_open(const char *text, const struct sockaddr_storage *address, socklen_t length, unsigned *port)
-{
-	_cleanup_close_ int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_storage bound;
-	socklen_t bound_length = sizeof(bound);
-	const int on = 1, off = 0;
-
-	if (fd < 0)
-		return log_errno(errno, "socket");
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-	    (address->ss_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0))
-		return log_errno(errno, "setsockopt");
-	if (bind(fd, (const struct sockaddr *)address, length) < 0 || listen(fd, BACKLOG) < 0)
-		return log_errno(errno, "--listen %s", text);
-	if (getsockname(fd, (struct sockaddr *)&bound, &bound_length) < 0)
-		return log_errno(errno, "getsockname");
-	*port = ntohs(bound.ss_family == AF_INET ? ((struct sockaddr_in *)&bound)->sin_port : ((struct sockaddr_in6 *)&bound)->sin6_port);
-	return TAKE_FD(fd);
-}
-
-static int pem_read(const char *path, char **text)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	_cleanup_free_ char *bytes = malloc(PEM_BYTES_MAX + 1);
-	ssize_t n;
-
-	if (!bytes)
-		return -ENOMEM;
-	if (fd < 0)
-		return log_errno(errno, "%s: cannot open", path);
-	n = read(fd, bytes, PEM_BYTES_MAX);
-	if (n < 0)
-		return log_errno(errno, "%s: cannot read", path);
-	bytes[n] = '\0';
-	if (!strstr(bytes, "-----BEGIN ")) {
-		log_error("%s: expected PEM, found none", path);
-		return -EINVAL;
-	}
-	*text = TAKE_PTR(bytes);
-	return 0;
-}
 
 /* As many connections as descriptors allow. */
 static unsigned connections_max(void)
@@ -163,7 +62,7 @@ static void pump(struct http *http)
 		loop_timer_stop(http->timer);
 }
 
-static void wake_soon(struct request *request)
+void http_wake(struct request *request)
 {
 	struct http *http = request->controld->http;
 
@@ -314,79 +213,6 @@ static void on_completed(_unused_ void *arg, _unused_ struct MHD_Connection *con
 	body_drop(request);
 	free(request->path);
 	free(request);
-}
-
-void request_answer(struct request *request, unsigned status, const char *content_type, void *bytes, size_t n)
-{
-	if (request->response) {
-		free(bytes);
-		return;
-	}
-	request->status = status;
-	request->response = bytes ? MHD_create_response_from_buffer(n, bytes, MHD_RESPMEM_MUST_FREE) :
-				    MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-	if (!request->response) {
-		free(bytes);
-		return; /* out of memory: the connection is closed */
-	}
-	if (content_type)
-		(void)MHD_add_response_header(request->response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
-	(void)MHD_add_response_header(request->response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-	if (request->suspended)
-		wake_soon(request);
-}
-
-void request_header_add(struct request *request, const char *name, const char *value)
-{
-	if (request->response)
-		(void)MHD_add_response_header(request->response, name, value);
-}
-
-const char *request_header(const struct request *request, const char *name)
-{
-	return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
-}
-
-const char *request_argument(const struct request *request, const char *name)
-{
-	return MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
-}
-
-/* The last address is the one that our own proxy added; those before it are anybody's word. */
-static int client_of_proxy(const char *header, char out[static ADDRESS_TEXT])
-{
-	const char *last = header ? strrchr(header, ',') : NULL;
-	struct prefix address;
-	char text[PREFIX_TEXT];
-
-	last = last ? last + 1 : header;
-	while (last && *last == ' ')
-		last++;
-	if (!last || strlen(last) >= sizeof(text) || strchr(last, '/') || prefix_parse(last, &address) < 0)
-		return -ENOENT;
-	(void)snprintf(out, ADDRESS_TEXT, "%s", last);
-	return 0;
-}
-
-int request_client(const struct request *request, char out[static ADDRESS_TEXT])
-{
-	const union MHD_ConnectionInfo *info;
-	const struct sockaddr *address;
-
-	if (request->controld->behind_proxy)
-		return client_of_proxy(request_header(request, "X-Forwarded-For"), out);
-	info = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-	address = info ? info->client_addr : NULL;
-	if (address && address->sa_family == AF_INET)
-		return inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, out, ADDRESS_TEXT) ? 0 : -ENOENT;
-	if (address && address->sa_family == AF_INET6) {
-		const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-
-		if (IN6_IS_ADDR_V4MAPPED(v6))
-			return inet_ntop(AF_INET, v6->s6_addr + 12, out, ADDRESS_TEXT) ? 0 : -ENOENT;
-		return inet_ntop(AF_INET6, v6, out, ADDRESS_TEXT) ? 0 : -ENOENT;
-	}
-	return -ENOENT;
 }
 
 /* -- Start and end ----------------------------------------------------------------------------------------------------------------- */

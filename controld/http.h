@@ -40,6 +40,9 @@ DEFINE_CLEANUP(struct http *, http_free)
 /** The port that it listens on (for ADDRESS:0). */
 unsigned http_port(const struct http *http);
 
+/** The connection of a request that was kept has its answer: let it go on, soon. */
+void http_wake(struct request *request);
+
 /** Called for each whole request: answer it, or keep it. */
 void http_dispatch(struct request *request);
 
@@ -48,12 +51,20 @@ void http_dispatch(struct request *request);
  * @param bytes consumed (malloc); NULL for an empty body
  */
 void request_answer(struct request *request, unsigned status, const char *content_type, void *bytes, size_t n);
+/**
+ * Answer with n bytes of a file from an offset on; they are read as they are sent.
+ * @param fd consumed
+ */
+void request_answer_file(struct request *request, unsigned status, const char *content_type, int fd, uint64_t offset, uint64_t n);
 /** Add a header to an answer that has been given. */
 void request_header_add(struct request *request, const char *name, const char *value);
 
 /** @return a request header, a query argument; NULL if there is none. Borrowed. */
 const char *request_header(const struct request *request, const char *name);
 const char *request_argument(const struct request *request, const char *name);
+
+/** Do the query's arguments have these names, each once at most, and a value? @param names ends with NULL */
+bool request_arguments_are(const struct request *request, const char *const *names);
 
 #define ADDRESS_TEXT 46 /* INET6_ADDRSTRLEN */
 /** The client's address: as its connection has it, or as the proxy says it. @return 0; -ENOENT */

@@ -3,11 +3,11 @@
 #include <fcntl.h>
 #include <sodium.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "controld/call.h"
 #include "controld/secrets.h"
 #include "libipc/log.h"
+#include "libstore/owner.h"
 
 static int file_read(const char *path, uint8_t *bytes, size_t room, size_t *n)
 {
@@ -20,22 +20,6 @@ static int file_read(const char *path, uint8_t *bytes, size_t room, size_t *n)
 	if (got < 0)
 		return log_errno(errno, "%s: cannot read", path);
 	*n = (size_t)got;
-	return 0;
-}
-
-/* Files are to be the daemon's, also when root makes them. */
-static int become_owner(const char *dir)
-{
-	struct stat st;
-
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-		return log_errno(errno, "%s: cannot make this directory", dir);
-	if (stat(dir, &st) < 0)
-		return log_errno(errno, "%s: stat", dir);
-	if (geteuid() != 0 || st.st_uid == 0)
-		return 0;
-	if (setgid(st.st_gid) < 0 || setuid(st.st_uid) < 0)
-		return log_errno(errno, "%s: cannot become uid %u, its owner", dir, (unsigned)st.st_uid);
 	return 0;
 }
 
@@ -80,7 +64,7 @@ static int keyset_read(const char *path, uint8_t *bytes, size_t room, size_t *n)
 }
 
 /* The credential is in the database only once its file is on the disk: a crash in between leaves neither. */
-static int administrator_make(struct store *store, const char *dir)
+int administrator_make(struct store *store, const char *dir, const char *description)
 {
 	_cleanup_free_ char *path = NULL;
 	_cleanup_close_ int fd = -1;
@@ -93,7 +77,7 @@ static int administrator_make(struct store *store, const char *dir)
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return log_errno(errno, "%s: cannot write", path);
-	r = credential_make(store, "first administrator", "admin", &id, text);
+	r = credential_make(store, description, "admin", &id, text);
 	if (r == 0) {
 		size_t n = strlen(text);
 
@@ -113,9 +97,8 @@ int controld_init(const char *dir, const char *keyset_path)
 	size_t n, there_n;
 	int r = keyset_read(keyset_path, bytes, sizeof(bytes), &n);
 
-	(void)umask(0077); /* SQLite makes its files with what this leaves */
 	if (r == 0)
-		r = become_owner(dir);
+		r = owner_become(dir, true);
 	if (r == 0)
 		r = store_open(&control_store, dir, true, &store);
 	if (r < 0)
@@ -128,7 +111,7 @@ int controld_init(const char *dir, const char *keyset_path)
 	if (r == 0)
 		r = store_meta_put(store, "keyset", bytes, n);
 	if (r == 0)
-		r = administrator_make(store, dir);
+		r = administrator_make(store, dir, "first administrator");
 	if (r == 0)
 		r = store_commit(store);
 	if (r < 0)

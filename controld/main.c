@@ -1,151 +1,106 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The command line: the daemon, and what an administrator does with its state on this machine. */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <signal.h>
 #include <sodium.h>
 #include <string.h>
-#include <time.h>
 
-#include "controld/agent.h"
-#include "controld/diffs.h"
-#include "controld/http.h"
-#include "controld/mesh.h"
-#include "controld/polls.h"
-#include "controld/reconcile.h"
-#include "controld/upkeep.h"
+#include "controld/packages.h"
+#include "controld/restore.h"
+#include "controld/serve.h"
 #include "libipc/log.h"
-#include "libipc/service.h"
-#include "privileges/tables.h"
 
 #define SIGND_DEFAULT "/run/loopback/signd/sign.sock"
 
 static const char usage[] =
 	"usage: controld init --state DIR --keyset FILE\n"
 	"       controld --state DIR --listen ADDRESS:PORT [--tls-cert FILE --tls-key FILE] [--signd PATH] [--behind-proxy]\n"
-	"                [--user NAME]\n"
+	"                [--url URL] [--user NAME]\n"
+	"       controld package add FILE... | remove NAME... | list   --state DIR\n"
+	"       controld backup FILE --state DIR\n"
+	"       controld restore FILE --state DIR [--retire HOST]... [--keep-tokens] [--new-credential]\n"
 	"\n"
 	"The control plane: desired state, API, documents.\n"
 	"\n"
 	"  init               make the database in DIR and write DIR/admin.credential\n"
+	"  package            what hosts install: take in files, with their SHA-512, and forget them\n"
+	"  backup             write the database into a new FILE; the daemon may run meanwhile\n"
+	"  restore            make DIR's database of a backup; DIR must hold none\n"
+	"\n"
 	"  --state DIR        where the database is kept\n"
 	"  --keyset FILE      the first keyset, signed by the root (loopbackctl root sign-keyset)\n"
 	"  --listen ADDRESS:PORT\n"
 	"  --tls-cert FILE, --tls-key FILE  PEM; without them only a loopback address is listened on\n"
 	"  --behind-proxy     a proxy does TLS and sets X-Forwarded-For\n"
+	"  --url URL          how hosts reach this control plane, for the install script (default: as they call it)\n"
 	"  --signd PATH       signd's socket (default: " SIGND_DEFAULT ")\n"
 	"  --user NAME        whom to become when started as root (default: _lb-controld)\n"
+	"  --retire HOST      a host of the backup, by name or id, that was retired since\n"
+	"  --keep-tokens      tokens of the backup stay valid; else they are revoked, for some may have been since\n"
+	"  --new-credential   write DIR/admin.credential anew\n"
 	"  --help, --version\n";
 
 struct options {
-	const char *state, *keyset, *signd, *user;
-	struct http_options http;
+	struct serve_options serve;
+	struct restore_options restore;
+	const char *keyset;
 };
 
-static void signd_greet(struct controld *controld)
+/* @return 0 understood; -ENOENT not one of these */
+static int serve_option(int c, struct options *options)
 {
-	struct sign_refusal refusal = { 0 };
-	int r = signer_keyset(controld->signer, (struct view){ controld->keyset_bytes, controld->keyset_n }, &refusal);
-
-	if (r == -EPERM)
-		log_error("signd does not take our keyset: %s", refusal.reason);
-	else if (r < 0)
-		log_warning("signd is not there yet; nothing can change until it is");
+	switch (c) {
+	case 's':
+		options->serve.state = optarg;
+		return 0;
+	case 'l':
+		options->serve.http.listen = optarg;
+		return 0;
+	case 'c':
+		options->serve.http.tls_cert = optarg;
+		return 0;
+	case 'y':
+		options->serve.http.tls_key = optarg;
+		return 0;
+	case 'd':
+		options->serve.signd = optarg;
+		return 0;
+	case 'u':
+		options->serve.url = optarg;
+		return 0;
+	case 'U':
+		options->serve.user = optarg;
+		return 0;
+	case 'p':
+		options->serve.http.behind_proxy = true;
+		return 0;
+	default:
+		return -ENOENT;
+	}
 }
 
-static void on_signal(_unused_ int signal, void *arg)
+static int command_option(int c, struct options *options)
 {
-	struct controld *controld = arg;
-
-	loop_stop(controld->loop, 0);
-}
-
-/* What must be open before the sandbox is complete; nothing of a peer is read here. */
-static int prepare(struct controld *controld, const struct options *options)
-{
-	static const int signals[] = { SIGTERM, SIGINT, 0 };
-	int r = loop_new(&controld->loop);
-
-	if (r == 0)
-		r = service_open();
-	if (r == 0)
-		r = loop_signals(controld->loop, signals, on_signal, controld);
-	if (r == 0)
-		r = http_new(controld, &options->http, &controld->http);
-	(void)service_sockets_close_rest();
-	return r;
-}
-
-static int load(struct controld *controld, const struct options *options)
-{
-	int r = store_open(&control_store, options->state, false, &controld->store);
-
-	if (r == 0)
-		r = controld_keyset_load(controld);
-	if (r == 0)
-		r = signer_new(controld->loop, options->signd, &controld->signer);
-	if (r == 0)
-		r = diffs_new(&controld->diffs);
-	if (r == 0)
-		r = polls_new(controld, &controld->polls);
-	return r;
-}
-
-static int serve(struct controld *controld, const struct options *options)
-{
-	const struct sandbox_place places[] = { { "state", options->state }, { NULL, NULL } };
-	int r = prepare(controld, options);
-
-	if (r == 0)
-		r = sandbox_enter(&controld_privileges, options->user, places);
-	if (r == 0)
-		r = load(controld, options);
-	if (r < 0)
-		return r;
-	signd_greet(controld);
-	r = reconcile_start(controld);
-	if (r == 0)
-		r = upkeep_start(controld);
-	if (r == 0)
-		r = loop_watchdog(controld->loop);
-	if (r < 0)
-		return r;
-	service_notify("READY=1");
-	log_info("ready: %s, port %u", controld->keyset.name, http_port(controld->http));
-	r = loop_run(controld->loop);
-	service_notify("STOPPING=1");
-	if (callers_flush(controld) < 0)
-		log_warning("the last polls could not be written down");
-	return r;
-}
-
-static void stop(struct controld *controld)
-{
-	reconcile_stop(controld);
-	upkeep_stop(controld);
-	polls_free(controld->polls);
-	http_free(controld->http);
-	signer_free(controld->signer);
-	diffs_free(controld->diffs);
-	mesh_forget_all(controld);
-	callers_free(controld);
-	store_free(controld->store);
-	free(controld->keyset_bytes);
-	loop_free(controld->loop);
-}
-
-static int run_serve(const struct options *options)
-{
-	struct controld controld = { .started = (uint64_t)time(NULL), .behind_proxy = options->http.behind_proxy };
-	int r;
-
-	if (!options->http.listen) {
-		log_error("--listen ADDRESS:PORT is needed; --help tells more");
+	switch (c) {
+	case 'k':
+		options->keyset = optarg;
+		return 0;
+	case 'r':
+		if (options->restore.retired_count == RETIRED_MAX) {
+			log_error("--retire: at most %d hosts; retire the others once the control plane runs", RETIRED_MAX);
+			return -EINVAL;
+		}
+		options->restore.retired[options->restore.retired_count++] = optarg;
+		return 0;
+	case 't':
+		options->restore.keep_tokens = true;
+		return 0;
+	case 'n':
+		options->restore.new_credential = true;
+		return 0;
+	default:
 		return -EINVAL;
 	}
-	r = serve(&controld, options);
-	stop(&controld);
-	return r;
 }
 
 /* @return 0 go on; 1 all is said; -EINVAL */
@@ -155,82 +110,121 @@ static int options_parse(int argc, char **argv, struct options *options)
 		{ "state", required_argument, NULL, 's' },    { "keyset", required_argument, NULL, 'k' },
 		{ "listen", required_argument, NULL, 'l' },   { "tls-cert", required_argument, NULL, 'c' },
 		{ "tls-key", required_argument, NULL, 'y' },  { "signd", required_argument, NULL, 'd' },
-		{ "behind-proxy", no_argument, NULL, 'p' },   { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'v' },	      { "user", required_argument, NULL, 'U' },
+		{ "behind-proxy", no_argument, NULL, 'p' },   { "url", required_argument, NULL, 'u' },
+		{ "user", required_argument, NULL, 'U' },     { "retire", required_argument, NULL, 'r' },
+		{ "keep-tokens", no_argument, NULL, 't' },    { "new-credential", no_argument, NULL, 'n' },
+		{ "help", no_argument, NULL, 'h' },	      { "version", no_argument, NULL, 'v' },
 		{ 0 },
 	};
 	int c;
 
-	options->signd = SIGND_DEFAULT;
+	options->serve.signd = SIGND_DEFAULT;
 	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
-		switch (c) {
-		case 's':
-			options->state = optarg;
-			break;
-		case 'k':
-			options->keyset = optarg;
-			break;
-		case 'l':
-			options->http.listen = optarg;
-			break;
-		case 'c':
-			options->http.tls_cert = optarg;
-			break;
-		case 'y':
-			options->http.tls_key = optarg;
-			break;
-		case 'd':
-			options->signd = optarg;
-			break;
-		case 'U':
-			options->user = optarg;
-			break;
-		case 'p':
-			options->http.behind_proxy = true;
-			break;
-		case 'h':
-			(void)fputs(usage, stdout);
+		if (c == 'h' || c == 'v') {
+			(void)fputs(c == 'h' ? usage : "controld " LOOPBACK_VERSION "\n", stdout);
 			return 1;
-		case 'v':
-			(void)puts("controld " LOOPBACK_VERSION);
-			return 1;
-		default:
-			return -EINVAL;
 		}
+		if (serve_option(c, options) < 0 && command_option(c, options) < 0)
+			return -EINVAL;
 	}
-	if (options->state)
+	if (options->serve.state)
 		return 0;
 	log_error("--state DIR is needed; --help tells more");
 	return -EINVAL;
 }
 
-static int run_init(const struct options *options)
+/* -- Commands. Words are what follows those that name the command. -- */
+
+typedef int command_fn(const struct options *options, char **words, int count);
+
+static int run_serve(const struct options *options, _unused_ char **words, _unused_ int count)
+{
+	return controld_serve(&options->serve);
+}
+
+static int run_init(const struct options *options, _unused_ char **words, _unused_ int count)
 {
 	if (options->keyset)
-		return controld_init(options->state, options->keyset);
+		return controld_init(options->serve.state, options->keyset);
 	log_error("init: --keyset FILE is needed: the first keyset, from `loopbackctl root sign-keyset`");
+	return -EINVAL;
+}
+
+static int run_package_add(const struct options *options, char **words, int count)
+{
+	return packages_add(options->serve.state, words, count);
+}
+
+static int run_package_remove(const struct options *options, char **words, int count)
+{
+	return packages_remove(options->serve.state, words, count);
+}
+
+static int run_package_list(const struct options *options, _unused_ char **words, _unused_ int count)
+{
+	return packages_print(options->serve.state);
+}
+
+static int run_backup(const struct options *options, char **words, _unused_ int count)
+{
+	return controld_backup(options->serve.state, words[0]);
+}
+
+static int run_restore(const struct options *options, char **words, _unused_ int count)
+{
+	return controld_restore(options->serve.state, words[0], &options->restore);
+}
+
+static const struct command {
+	const char *words[2];
+	int min, max; /* words that follow */
+	command_fn *run;
+} commands[] = {
+	{ { "init", NULL }, 0, 0, run_init },
+	{ { "package", "add" }, 1, 64, run_package_add },
+	{ { "package", "remove" }, 1, 64, run_package_remove },
+	{ { "package", "list" }, 0, 0, run_package_list },
+	{ { "backup", NULL }, 1, 1, run_backup },
+	{ { "restore", NULL }, 1, 1, run_restore },
+	{ { NULL, NULL }, 0, 0, run_serve },
+};
+
+/* @return how many words name the command; -1 it is another */
+static int command_matches(const struct command *command, char **words, int count)
+{
+	int n = 0;
+
+	for (; n < 2 && command->words[n]; n++)
+		if (n >= count || strcmp(command->words[n], words[n]) != 0)
+			return -1;
+	return count - n >= command->min && count - n <= command->max ? n : -1;
+}
+
+static int run(const struct options *options, char **words, int count)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		int n = command_matches(&commands[i], words, count);
+
+		if (n >= 0)
+			return commands[i].run(options, words + n, count - n);
+	}
+	log_error("\"%s%s%s\" is not understood; --help tells more", words[0], count > 1 ? " " : "", count > 1 ? words[1] : "");
 	return -EINVAL;
 }
 
 int main(int argc, char **argv)
 {
-	struct options options = { 0 };
-	bool init;
+	struct options options = { .keyset = NULL };
 	int r;
 
 	log_open("controld");
 	r = options_parse(argc, argv, &options);
 	if (r != 0)
 		return r > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-	init = optind < argc && strcmp(argv[optind], "init") == 0;
-	if (optind + (init ? 1 : 0) != argc) {
-		log_error("\"%s\" is not understood; --help tells more", argv[optind + (init ? 1 : 0)]);
-		return EXIT_FAILURE;
-	}
 	if (sodium_init() < 0) {
 		log_error("libsodium does not start");
 		return EXIT_FAILURE;
 	}
-	r = init ? run_init(&options) : run_serve(&options);
+	r = run(&options, argv + optind, argc - optind);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -68,7 +68,7 @@ int list_page(struct call *call, int64_t *limit, const char **after)
 
 	*limit = LIST_LIMIT_DEFAULT;
 	*after = after_text ? after_text : "";
-	if (strlen(*after) > ID_TEXT)
+	if (strlen(*after) > LIST_CURSOR_MAX)
 		return call_problem(call, 400, "malformed", "\"after\": expected the \"next\" of an earlier answer.");
 	if (limit_text) {
 		*limit = strtoll(limit_text, &end, 10);

@@ -28,4 +28,5 @@
 	R("POST", "/v1/credentials/*/revoke", "admin", true, credential_revoke)            \
 	R("GET", "/v1/keyset", "read", false, keyset_get)                                  \
 	R("PUT", "/v1/keyset", "admin", true, keyset_put)                                  \
+	R("GET", "/v1/packages", "read", false, packages_list)                             \
 	R("GET", "/v1/audit", "admin", false, audit_list)

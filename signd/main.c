@@ -7,10 +7,10 @@
 #include <sodium.h>
 #include <string.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 
 #include "libipc/log.h"
 #include "libipc/service.h"
+#include "libstore/owner.h"
 #include "privileges/tables.h"
 #include "signd/signd.h"
 
@@ -37,22 +37,6 @@ struct options {
 	uint32_t change_cap;
 };
 
-/* Files are to be the daemon's, also when root makes them. */
-static int become_owner(const char *dir)
-{
-	struct stat st;
-
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-		return log_errno(errno, "%s: cannot make this directory", dir);
-	if (stat(dir, &st) < 0)
-		return log_errno(errno, "%s: stat", dir);
-	if (geteuid() != 0 || st.st_uid == 0)
-		return 0;
-	if (setgid(st.st_gid) < 0 || setuid(st.st_uid) < 0)
-		return log_errno(errno, "%s: cannot become uid %u, its owner", dir, (unsigned)st.st_uid);
-	return 0;
-}
-
 static int run_init(const struct options *options)
 {
 	_cleanup_(state_free) struct state *state = NULL;
@@ -64,10 +48,9 @@ static int run_init(const struct options *options)
 		log_error("init: --root-pub FILE is needed: the root's public key, from `loopbackctl root create`");
 		return -EINVAL;
 	}
-	(void)umask(0077); /* SQLite makes its files with what this leaves */
 	r = key_read_public(options->root_pub, root);
 	if (r == 0)
-		r = become_owner(options->state);
+		r = owner_become(options->state, true);
 	if (r == 0)
 		r = key_make(options->state, public_key);
 	if (r == 0)
