@@ -31,17 +31,17 @@ static const char always[] =
 	"UMask=0077\n";
 
 static const char view_always[] =
-	"# The root folder is empty and read-only; what follows is all there is in it. So no other daemon's socket, D-Bus, container engine,\n"
-	"# home or control group has a name here, which Landlock alone could not promise: it holds back neither connect() nor chmod().\n"
+	"# An empty root folder of its own; what follows is all there is in it. So no other daemon's socket, D-Bus, container engine, home or\n"
+	"# control group has a name here, which Landlock alone could not promise: it holds back neither connect() nor chmod().\n"
 	"PrivateMounts=yes\n"
-	"TemporaryFileSystem=/:ro\n"
 	"ProtectSystem=strict\n"
 	"ProtectHome=yes\n"
 	"PrivateTmp=yes\n"
 	"PrivateDevices=yes\n"
 	"DevicePolicy=closed\n"
-	"InaccessiblePaths=-/sys/fs\n"
-	"NoExecPaths=/\n";
+	"InaccessiblePaths=-+/sys/block -+/sys/bus -+/sys/class -+/sys/dev -+/sys/devices -+/sys/firmware -+/sys/fs -+/sys/hypervisor\n"
+	"InaccessiblePaths=-+/sys/kernel -+/sys/module -+/sys/power -+/dev/hugepages -+/dev/mqueue -+/dev/pts -+/dev/shm\n"
+	"NoExecPaths=+/ +/tmp +/var/tmp\n";
 
 static void write_identity(FILE *out, const struct process *process)
 {
@@ -134,20 +134,22 @@ static void write_path(FILE *out, const struct process *process, const struct pr
 	(void)fprintf(out, "%s=%s%s%s%s\n", writable ? "BindPaths" : "BindReadOnlyPaths", optional(row->path),
 		      within(row->path, "/var/run") ? row->path + strlen("/var") : row->path,
 		      within(row->path, "/var/run") ? ":" : "", within(row->path, "/var/run") ? row->path : "");
+	if (writable)
+		(void)fprintf(out, "NoExecPaths=%s+%s\n", optional(row->path), row->path);
 	if (writable && within(row->path, "/dev"))
 		(void)fprintf(out, "DeviceAllow=%s rw\n", row->path);
 }
 
 static void write_view(FILE *out, const struct process *process)
 {
-	(void)fputs(view_always, out);
-	(void)fprintf(out, "ExecPaths=%s%s%s\n", process->program, process->becomes ? " -" : "", process->becomes ? process->becomes : "");
+	(void)fprintf(out, "%sRootDirectory=/run/loopback/root/%s\n", view_always, process->name);
+	(void)fprintf(out, "ExecPaths=+%s%s%s\n", process->program, process->becomes ? " -+" : "", process->becomes ? process->becomes : "");
 	(void)fprintf(out, "BindReadOnlyPaths=%s\n", process->program);
 	if (process->becomes)
 		(void)fprintf(out, "BindReadOnlyPaths=-%s\n", process->becomes);
 	FOR_EACH_ROW(row, process) {
 		if (row->kind == PRIVILEGE_VIEW && row->number == VIEW_CODE)
-			(void)fprintf(out, "ExecPaths=-%s\n", row->path);
+			(void)fprintf(out, "ExecPaths=-+%s\n", row->path);
 		if (row->kind == PRIVILEGE_PATH || row->kind == PRIVILEGE_VIEW)
 			write_path(out, process, row);
 	}

@@ -35,7 +35,7 @@ LEFT_TO_SYSTEMD = {
         "ProtectControlGroups", "ProtectHome", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules",
         "ProtectKernelTunables", "ProtectProc", "ProtectSystem", "ReadOnlyPaths", "ReadWritePaths", "BindPaths",
         "BindReadOnlyPaths", "RemoveIPC", "RestrictAddressFamilies", "RestrictFileSystems", "RestrictNamespaces",
-        "RestrictRealtime", "RestrictSUIDSGID", "SecureBits", "Slice", "SyslogIdentifier", "SystemCallArchitectures",
+        "RestrictRealtime", "RestrictSUIDSGID", "RootDirectory", "SecureBits", "Slice", "SyslogIdentifier", "SystemCallArchitectures",
         "SystemCallErrorNumber", "SystemCallFilter", "TasksMax", "TemporaryFileSystem", "TimeoutStopSec",
     },
     "Socket": {"MaxConnections", "PassCredentials", "ReceiveBuffer", "SendBuffer"},
