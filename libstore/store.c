@@ -226,12 +226,15 @@ static int bind_all(struct store *store, sqlite3_stmt *statement, const char *fo
 		case 'd':
 			r = bind_id(statement, at, va_arg(args, const struct id *));
 			break;
+		case 'x':
+			r = sqlite3_bind_blob(statement, at, va_arg(args, const struct id *)->b, ID_BYTES, SQLITE_TRANSIENT);
+			break;
 		case 'h':
 			r = sqlite3_bind_blob(statement, at, va_arg(args, const struct hash *)->b, HASH_BYTES, SQLITE_TRANSIENT);
 			break;
 		case 'b':
 			bytes = va_arg(args, const void *);
-			r = sqlite3_bind_blob64(statement, at, bytes, va_arg(args, size_t), SQLITE_STATIC);
+			r = sqlite3_bind_blob64(statement, at, bytes ? bytes : "", va_arg(args, size_t), SQLITE_STATIC);
 			break;
 		default:
 			return -EINVAL;

@@ -4,8 +4,8 @@
  * order of their first use, ON CONFLICT, BIGINT, and `blob` as a domain over bytea there.
  *
  * Statements are string literals: each is prepared once and kept under its address. Parameters follow a format, one letter each:
- *   i int64_t   t const char * (NULL: null)   d const struct id * (its hexadecimal text; NULL: null)   h const struct hash *
- *   b const void *, size_t (bytes; borrowed until the rows end)
+ *   i int64_t   t const char * (NULL: null)   d const struct id * (its hexadecimal text; NULL: null)   x const struct id * (its bytes)
+ *   h const struct hash *   b const void *, size_t (bytes; borrowed until the rows end)
  */
 #pragma once
 

@@ -10,6 +10,7 @@
 
 #include "libipc/log.h"
 #include "libipc/service.h"
+#include "libstore/backup.h"
 #include "libstore/owner.h"
 #include "privileges/tables.h"
 #include "signd/signd.h"
@@ -19,10 +20,15 @@
 static const char usage[] =
 	"usage: signd init --state DIR --root-pub FILE\n"
 	"       signd --state DIR [--listen PATH] [--peer-user NAME] [--change-cap PEERS] [--user NAME]\n"
+	"       signd backup FILE --state DIR\n"
+	"       signd restore FILE --state DIR\n"
 	"\n"
 	"Checks documents of the control plane, then signs them with the online key.\n"
 	"\n"
 	"  init               make the online key in DIR and print its public half\n"
+	"  backup             write the memory of what was signed into a new FILE, without the key; the daemon may run meanwhile\n"
+	"  restore            make DIR's memory of a backup, and a new online key; print its public half\n"
+	"\n"
 	"  --state DIR        where the key and the memory of what was signed are kept\n"
 	"  --root-pub FILE    the root's public key, hexadecimal or base64: it alone signs keysets\n"
 	"  --listen PATH      make the socket, instead of taking it from the service manager\n"
@@ -64,6 +70,68 @@ static int run_init(const struct options *options)
 	if (r < 0)
 		return r;
 	(void)printf("%s\n", hex_format(public_key, sizeof(public_key), text));
+	return 0;
+}
+
+static int run_backup(const struct options *options, const char *path)
+{
+	struct backup backup;
+	int r = backup_write(&signd_store, options->state, path, &backup);
+
+	if (r == 0)
+		(void)printf("%s: %" PRIu64 " bytes, schema %d, without the online key\n", path, backup.bytes, backup.schema);
+	return r;
+}
+
+struct new_key {
+	const char *dir;
+	uint8_t public_key[KEY_BYTES];
+	bool made;
+};
+
+/* A key that was in a backup could be in anybody's hands: a restored signd has a new one, and signs nothing before the root lists it. */
+static int key_anew(struct store *store, void *arg)
+{
+	_cleanup_free_ uint8_t *root = NULL;
+	struct new_key *key = arg;
+	size_t n;
+	int r = store_meta(store, "root", &root, &n);
+
+	if (r < 0 || n != KEY_BYTES) {
+		log_error("the backup pins no root key; nothing is restored");
+		return -EBADMSG;
+	}
+	r = key_make(key->dir, key->public_key);
+	key->made = r == 0;
+	return r;
+}
+
+static void key_forget(const char *dir)
+{
+	static const char *const names[] = { "online.key", "online.pub" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_free_ char *path = NULL;
+
+		if (asprintf(&path, "%s/%s", dir, names[i]) >= 0)
+			(void)unlink(path);
+	}
+}
+
+static int run_restore(const struct options *options, const char *path)
+{
+	struct new_key key = { .dir = options->state };
+	struct backup backup;
+	char text[2 * KEY_BYTES + 1];
+	int r = backup_restore(&signd_store, options->state, path, key_anew, &key, &backup);
+
+	if (r < 0) {
+		if (key.made)
+			key_forget(options->state);
+		return r;
+	}
+	(void)printf("%s\n", hex_format(key.public_key, sizeof(key.public_key), text));
+	(void)fprintf(stderr, "This is the new online key. Sign a keyset of the next epoch that names it (loopbackctl root sign-keyset), and publish it.\n");
 	return 0;
 }
 
@@ -259,25 +327,35 @@ static int options_parse(int argc, char **argv, struct options *options)
 	return 0;
 }
 
+static int run(const struct options *options, char **words, int count)
+{
+	const char *command = count > 0 ? words[0] : "";
+
+	if (count == 0)
+		return run_serve(options);
+	if (count == 1 && strcmp(command, "init") == 0)
+		return run_init(options);
+	if (count == 2 && strcmp(command, "backup") == 0)
+		return run_backup(options, words[1]);
+	if (count == 2 && strcmp(command, "restore") == 0)
+		return run_restore(options, words[1]);
+	log_error("\"%s%s%s\" is not understood; --help tells more", command, count > 1 ? " " : "", count > 1 ? words[1] : "");
+	return -EINVAL;
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = { 0 };
-	bool init;
 	int r;
 
 	log_open("signd");
 	r = options_parse(argc, argv, &options);
 	if (r != 0)
 		return r > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-	init = optind < argc && strcmp(argv[optind], "init") == 0;
-	if (optind + (init ? 1 : 0) != argc) {
-		log_error("\"%s\" is not understood; --help tells more", argv[optind + (init ? 1 : 0)]);
-		return EXIT_FAILURE;
-	}
 	if (sodium_init() < 0) {
 		log_error("libsodium does not start; nothing can be signed");
 		return EXIT_FAILURE;
 	}
-	r = init ? run_init(&options) : run_serve(&options);
+	r = run(&options, argv + optind, argc - optind);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -9,8 +9,12 @@
 
 #include "libdoc/envelope.h"
 #include "libdoc/trie.h"
+#include "libstore/store.h"
 
 struct state;
+
+/** state.db, for backups. */
+extern const struct store_kind signd_store;
 
 /** Open, or create, DIR/state.db. @return 0; negative errno, logged */
 _must_check_ int state_open(const char *dir, struct state **state);
