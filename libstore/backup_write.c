@@ -85,23 +85,15 @@ static int copy_out(const struct store_kind *kind, const char *dir, int to)
 }
 
 /* @return 0; -EIO, the child has said why; -EINTR */
-static int copy_out_as_owner(const struct store_kind *kind, const char *dir, int to)
+static int copy_out_as_owner(const struct store_kind *kind, const char *dir, int to, const sigset_t *signals)
 {
-	sigset_t block, before;
 	int status = 0;
-	pid_t child;
+	pid_t child = fork();
 
-	/* A Ctrl-C ends the child; we hear of it, and remove what there is of the file. */
-	(void)sigemptyset(&block);
-	(void)sigaddset(&block, SIGINT);
-	(void)sigaddset(&block, SIGTERM);
-	(void)sigaddset(&block, SIGHUP);
-	(void)sigprocmask(SIG_BLOCK, &block, &before);
-	child = fork();
 	if (child < 0)
 		return -errno;
 	if (child == 0) {
-		(void)sigprocmask(SIG_SETMASK, &before, NULL);
+		(void)sigprocmask(SIG_SETMASK, signals, NULL);
 		_exit(owner_become(dir, false) == 0 && copy_out(kind, dir, to) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 	}
 	while (waitpid(child, &status, 0) < 0)
@@ -132,22 +124,18 @@ static int name_it(const char *temporary, const char *path)
 	return fd < 0 || fsync(fd) < 0 ? log_errno(errno, "%s: is written, but may not survive a power cut", path) : 0;
 }
 
-int backup_write(const struct store_kind *kind, const char *dir, const char *path, struct backup *backup)
+static int write_file(const struct store_kind *kind, const char *dir, const char *path, const sigset_t *signals, struct backup *backup)
 {
 	_cleanup_close_ int fd = -1;
 	char temporary[PATH_MAX], head[BACKUP_HEAD_BYTES];
 	int r;
 
-	if (access(path, F_OK) == 0) {
-		log_error("%s: exists and is not written over; give every backup a name of its own", path);
-		return -EEXIST;
-	}
 	if (snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path) >= (int)sizeof(temporary))
-		return -ENAMETOOLONG;
+		return log_errno(ENAMETOOLONG, "%s", path);
 	fd = mkostemp(temporary, O_CLOEXEC); /* mode 0600 */
 	if (fd < 0)
 		return log_errno(errno, "%s: cannot write", path);
-	r = copy_out_as_owner(kind, dir, fd);
+	r = copy_out_as_owner(kind, dir, fd, signals);
 	if (r == 0 && (pread(fd, head, sizeof(head), 0) != (ssize_t)sizeof(head) || backup_head_parse(kind, head, backup) < 0)) {
 		log_error("%s: the backup has no head", path);
 		r = -EIO;
@@ -155,5 +143,25 @@ int backup_write(const struct store_kind *kind, const char *dir, const char *pat
 	if (r == 0)
 		r = name_it(temporary, path);
 	(void)unlink(temporary);
+	return r;
+}
+
+int backup_write(const struct store_kind *kind, const char *dir, const char *path, struct backup *backup)
+{
+	sigset_t block, before;
+	int r;
+
+	if (access(path, F_OK) == 0) {
+		log_error("%s: exists and is not written over; give every backup a name of its own", path);
+		return -EEXIST;
+	}
+	/* A Ctrl-C ends the child; we hear of that, and remove what there is of the file. */
+	(void)sigemptyset(&block);
+	(void)sigaddset(&block, SIGINT);
+	(void)sigaddset(&block, SIGTERM);
+	(void)sigaddset(&block, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, &block, &before);
+	r = write_file(kind, dir, path, &before, backup);
+	(void)sigprocmask(SIG_SETMASK, &before, NULL);
 	return r;
 }
