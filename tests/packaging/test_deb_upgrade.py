@@ -132,6 +132,7 @@ def test_remove_ends_the_tunnel_and_install_brings_it_back(fleet, packages):
     _, other = fleet
     address = overlay(other)
     other.apt("remove", "loopback-agent")
+    assert other.status("test", "-e", "/run/wireguard/lb0.sock") == 1
     assert other.status("ip", "link", "show", "lb0") == 1
     other.install(packages.deb("loopback-agent"))
     other.wait("it is back", lambda: status(other)["state"] == "running")
