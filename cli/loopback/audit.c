@@ -64,23 +64,27 @@ static bool is_named(const struct finder *finder, const char *name)
 	return false;
 }
 
+/* @param value begins with a process's name, n bytes long */
+static int check_name(struct cli *cli, const char *value, size_t n)
+{
+	for (const struct process *process = processes; process->name; process++)
+		if (strncmp(value, process->name, n) == 0 && process->name[n] == '\0')
+			return CLI_OK;
+	return cli_fail(&cli->voice, CLI_USAGE, "usage",
+			"\"%s\" names none of loopback's processes: netd, fetchd, wg-launch, controld, signd", value);
+}
+
 /* Does each NAME of the command line stand for a process? */
 static int check_names(struct cli *cli, const struct finder *finder)
 {
 	const char *value = cli_value(finder->args, "process");
+	int r = value ? check_name(cli, value, strlen(value)) : CLI_OK;
 	unsigned at = 0;
 
-	for (; value; value = cli_next(finder->args, "pid", &at)) {
-		const struct process *process = processes;
-
-		while (process->name && (strncmp(value, process->name, strcspn(value, "=")) != 0 ||
-					 process->name[strcspn(value, "=")] != '\0'))
-			process++;
-		if (!process->name)
-			return cli_fail(&cli->voice, CLI_USAGE, "usage",
-					"\"%s\" names none of loopback's processes: netd, fetchd, wg-launch, controld, signd", value);
-	}
-	return CLI_OK;
+	while (r == CLI_OK && (value = cli_next(finder->args, "pid", &at)))
+		r = strchr(value, '=') ? check_name(cli, value, strcspn(value, "=")) :
+					 cli_fail(&cli->voice, CLI_USAGE, "usage", "--pid %s: expected NAME=PID", value);
+	return r;
 }
 
 static int look_at_one(struct cli *cli, const struct finder *finder, const struct process *process, struct audit *audit)

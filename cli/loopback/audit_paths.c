@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 
 #include "cli/loopback/audit.h"
@@ -90,13 +91,21 @@ static bool walk_skips(const struct walk *walk, const char *path)
 	return false;
 }
 
+static bool is_on_read_only(int folder, const char *name)
+{
+	_cleanup_close_ int fd = openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct statvfs mount;
+
+	return fd < 0 || fstatvfs(fd, &mount) < 0 || (mount.f_flag & ST_RDONLY);
+}
+
 /* May the user write it, or, being its owner, allow itself to? What everyone may write is no right of this process's. */
 static bool is_writable(const struct walk *walk, int folder, const char *name, const struct stat *status)
 {
 	if (S_ISLNK(status->st_mode) || S_ISSOCK(status->st_mode) || S_ISCHR(status->st_mode) || S_ISFIFO(status->st_mode))
 		return false;
 	if (status->st_uid == walk->uid)
-		return faccessat(folder, name, W_OK, 0) == 0 || errno != EROFS;
+		return !is_on_read_only(folder, name);
 	return !(status->st_mode & S_IWOTH) && faccessat(folder, name, W_OK, 0) == 0;
 }
 
@@ -286,7 +295,9 @@ void audit_paths(struct audited *audited)
 	(void)fflush(NULL); /* a child must not say again what waits in a buffer */
 	if (r == 0)
 		r = ask(audited, &walk, &paths);
-	if (r < 0)
+	if (audited->uid == (uid_t)-1)
+		audit_say(audited, AUDIT_writable_paths, AUDIT_UNKNOWN, phrase_text(&declared), "not determined: its user does not exist here");
+	else if (r < 0)
 		audit_unreadable(audited, AUDIT_writable_paths, phrase_text(&declared), r);
 	else
 		tell(audited, &declared, paths, r > 0);

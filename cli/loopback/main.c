@@ -40,11 +40,17 @@ static const struct cli_option audit_options[] = {
 	END,
 };
 
+static const struct cli_option support_options[] = {
+	{ .name = "output", .value = "FILE", .help = "a new file; default is loopback-support-HOST-TIME.tar, here" },
+	END,
+};
+
 static const struct cli_command commands[] = {
 	{ "enroll", NULL, "", "Join a deployment with a token (root)", enroll_options, loopback_enroll },
 	{ "leave", NULL, "", "Leave the deployment (root)", leave_options, loopback_leave },
 	{ "status", NULL, "", "Show how this host and its mesh are", status_options, loopback_status },
 	{ "audit", NULL, "", "Compare the processes' rights with what is declared (root)", audit_options, loopback_audit },
+	{ "support-bundle", NULL, "", "Collect what support needs into one file, without secrets (root)", support_options, loopback_support_bundle },
 };
 
 static const struct cli_program program = {
