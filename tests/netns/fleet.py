@@ -61,7 +61,7 @@ class Fleet:
                       "--generation", "1", "--name", "demo", "--out", self.file("keyset"))
         control.enter("controld", "init", "--state", "/var/lib/loopback/controld", "--keyset", self.file("keyset"))
         for name in ("tls.crt", "tls.key"):
-            control.enter("install", "-o", "_lb-controld", "-m", "0400", self.file(name), f"/etc/loopback/{name}")
+            control.enter("install", "-g", "_lb-controld", "-m", "0440", self.file(name), f"/etc/loopback/{name}")
         with open(os.path.join(control.folder, "etc/controld.env"), "w", encoding="utf-8") as file:
             file.write('CONTROLD_OPTIONS="--tls-cert /etc/loopback/tls.crt --tls-key /etc/loopback/tls.key"\n')
         control.start("loopback-signd", "loopback-controld")
