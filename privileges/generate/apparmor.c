@@ -10,11 +10,12 @@ static void write_path(FILE *out, const struct privilege *row)
 			     : row->number == VIEW_CONNECT ? "rw"
 			     : row->number == VIEW_CODE	 ? "mr"
 							 : "r";
-	/* AppArmor sees names behind links: /var/run is one. */
-	const char *path = strncmp(row->path, "/var/run/", 9) == 0 ? row->path + strlen("/var") : row->path;
+	/* AppArmor sees names behind links. /var/run is one on the host, and a folder in the root that the unit gives. */
+	bool run = strncmp(row->path, "/var/run/", strlen("/var/run/")) == 0;
 
 	/* The table does not say whether it is a folder; a rule for what there is not gives nothing. */
-	(void)fprintf(out, "  # %s\n  %s{,/,/**} %s,\n", row->why, path, access);
+	(void)fprintf(out, "  # %s\n  %s%s{,/,/**} %s,\n", row->why, run ? "/{,var/}" : "", run ? row->path + strlen("/var/") : row->path,
+		      access);
 }
 
 /* CAP_NET_ADMIN is net_admin here. */

@@ -87,7 +87,7 @@ static void write_calls(FILE *out, const struct process *process)
 	struct words calls = { 0 };
 
 	FOR_EACH_ROW(row, process) {
-		if (row->kind == PRIVILEGE_SYS || row->kind == PRIVILEGE_START)
+		if ((row->kind == PRIVILEGE_SYS && row->compare != COMPARE_ABSENT) || row->kind == PRIVILEGE_START)
 			words_add(&calls, row->name);
 		else if (row->kind == PRIVILEGE_SOCKET)
 			words_add(&calls, "socket");
