@@ -70,5 +70,14 @@ _must_check_ int rtnl_address_delete(struct rtnl *rtnl, int index, const struct 
 _must_check_ int rtnl_route_add(struct rtnl *rtnl, int index, const struct prefix *destination, const struct prefix *source);
 _must_check_ int rtnl_route_delete(struct rtnl *rtnl, int index, const struct prefix *destination);
 
+/**
+ * A socket that becomes readable when an interface, its addresses or routes of ours (ROUTE_PROTOCOL) that go away are changed, by anybody, us included. Other
+ * interfaces' notifications do not wake its reader.
+ * @return the descriptor, the caller's; negative errno
+ */
+_must_check_ int rtnl_watch_open(int index);
+/** Read it empty. @return was there anything? */
+bool rtnl_watch_drain(int fd);
+
 /** How many requests that change something were sent since rtnl_open(). */
 uint64_t rtnl_sets(const struct rtnl *rtnl);

@@ -53,6 +53,7 @@ static int on_message(struct channel *channel, struct message *message, void *ar
 {
 	struct netd *netd = arg;
 
+	view_renew(netd);
 	switch (message->number) {
 	case MSG_pin:
 		return on_pin(netd, channel, &message->body.pin);

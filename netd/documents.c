@@ -504,6 +504,7 @@ static int on_message(struct channel *channel, struct message *message, void *ar
 
 	if (channel != netd->fetchd)
 		return -EPIPE; /* replaced by a newer connection */
+	view_renew(netd);
 	switch (message->number) {
 	case MSG_hello:
 		memcpy(netd->transport_key, message->body.hello.transport_key, KEY_BYTES);

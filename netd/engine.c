@@ -66,6 +66,14 @@ static void retry_due(void *arg)
 		documents_announce(netd); /* nothing was asked for while nothing could be applied */
 }
 
+/* What is open may be of a device that is gone. */
+static void take_anew(struct netd *netd, int r)
+{
+	(void)log_errno(r, "cannot compare %s with the signed configuration; looking for it anew", netd->overlay.name);
+	engine_detach(netd);
+	engine_attach(netd);
+}
+
 static void drift_due(void *arg)
 {
 	struct netd *netd = arg;
@@ -79,11 +87,36 @@ static void drift_due(void *arg)
 	netd->mended += mended;
 	if (mended)
 		log_notice("drift: %u peers of %s differed from the signed configuration; mended", mended, netd->overlay.name);
-	if (r < 0) {
-		(void)log_errno(r, "cannot compare %s with the signed configuration", netd->overlay.name);
-		netd->engine = ENGINE_BROKEN;
-		loop_timer_set(netd->retry, RETRY_MS);
-	}
+	if (r < 0)
+		take_anew(netd, r);
+}
+
+static void look_due(void *arg)
+{
+	struct netd *netd = arg;
+	uint64_t sets = rtnl_sets(netd->overlay.rtnl);
+	int r;
+
+	netd->look_set = false;
+	if (netd->engine != ENGINE_RUNNING)
+		return;
+	netd->looked_ms = loop_now_ms();
+	r = overlay_plumb(&netd->overlay, NULL, netd->mesh);
+	if (r < 0)
+		take_anew(netd, r);
+	else if (rtnl_sets(netd->overlay.rtnl) != sets)
+		log_notice("drift: somebody changed %s, its addresses or its routes; mended", netd->overlay.name);
+}
+
+/* Who works against us, again and again, costs us little, and the log too. */
+static void link_moved(int fd, uint32_t events _unused_, void *arg)
+{
+	struct netd *netd = arg;
+
+	if (!rtnl_watch_drain(fd) || netd->look_set)
+		return;
+	netd->look_set = true;
+	loop_timer_set(netd->look, loop_now_ms() - netd->looked_ms < LOOK_APART_MS ? LOOK_APART_MS : LOOK_MS);
 }
 
 static void lifeline_moved(int fd _unused_, uint32_t events, void *arg)
@@ -99,13 +132,17 @@ static void lifeline_moved(int fd _unused_, uint32_t events, void *arg)
 void engine_detach(struct netd *netd)
 {
 	loop_watch_remove(&netd->lifeline);
+	loop_watch_remove(&netd->link);
 	overlay_detach(&netd->overlay);
 	netd->engine = ENGINE_WAITING;
+	view_renew(netd);
 }
 
 void engine_attach(struct netd *netd)
 {
 	int r = 0;
+
+	view_renew(netd);
 
 	if (!netd->overlay.wg) {
 		r = overlay_attach(&netd->overlay);
@@ -115,6 +152,8 @@ void engine_attach(struct netd *netd)
 		}
 		if (r == 0 && wg_lifeline(netd->overlay.wg) >= 0)
 			r = loop_watch_add(netd->loop, wg_lifeline(netd->overlay.wg), EPOLLRDHUP, lifeline_moved, netd, &netd->lifeline);
+		if (r == 0)
+			r = loop_watch_add(netd->loop, netd->overlay.watch, EPOLLIN, link_moved, netd, &netd->link);
 	}
 	if (r == 0)
 		r = overlay_reconcile(&netd->overlay, netd->mesh, NULL);
@@ -185,6 +224,8 @@ int engine_load(struct netd *netd)
 	blobs_sweep(netd->blobs);
 	(void)malloc_trim(0); /* the replay held up to twice as much */
 	r = loop_timer_new(netd->loop, drift_due, netd, &netd->drift);
+	if (r == 0)
+		r = loop_timer_new(netd->loop, look_due, netd, &netd->look);
 	return r < 0 ? r : loop_timer_new(netd->loop, retry_due, netd, &netd->retry);
 }
 

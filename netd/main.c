@@ -135,6 +135,7 @@ static int prepare(struct netd *netd, const struct options *options)
 	uid_t fetchd_uid = 0, launch_uid = 0;
 	int r = service_open();
 
+	netd->overlay.watch = -1;
 	if (r == 0)
 		r = user_id(options->fetchd_user, &fetchd_uid);
 	if (r == 0)

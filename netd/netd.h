@@ -16,6 +16,8 @@
 #define OFFER_MS (60 * 1000)         /* fetchd has so long to bring what an offer needs */
 #define DRIFT_MS (5 * 60 * 1000)     /* between comparisons with the device that nothing else asked for (M12) */
 #define SETTLE_MS 5000               /* to the first of them after a device was taken over */
+#define LOOK_MS 100                  /* from news of the interface to a look at it: changes come in groups */
+#define LOOK_APART_MS 2000           /* between two such looks, whoever makes the news */
 #define RETRY_MS 5000                /* after a device that could not be brought to either state */
 #define WANT_MAX 1000                /* blobs asked for at once (libipc/messages.def) */
 
@@ -48,7 +50,10 @@ struct netd {
 	struct mesh *mesh; /* in force; NULL: none */
 	enum engine_state engine;
 	struct loop_watch *lifeline; /* of a userspace tunnel */
-	struct loop_timer *drift, *retry;
+	struct loop_watch *link;     /* news of the interface */
+	struct loop_timer *drift, *look, *retry;
+	bool look_set;
+	uint64_t looked_ms;
 	uint64_t mended;   /* peers that were found to differ, since start */
 	uint64_t fresh_ms; /* when the last head with our nonce came; 0 never */
 	struct last_result last;
@@ -89,6 +94,8 @@ const char *engine_state_name(const struct netd *netd);
 
 _must_check_ int documents_listen(struct netd *netd, int fd, uid_t fetchd_uid);
 _must_check_ int view_listen(struct netd *netd, int fd);
+/** Something happened: the last view is no longer as good as a new one. */
+void view_renew(struct netd *netd);
 _must_check_ int admin_listen(struct netd *netd, int fd);
 _must_check_ int tunnel_listen(struct netd *netd, int fd, uid_t launch_uid);
 

@@ -21,14 +21,23 @@ int overlay_attach(struct overlay *overlay)
 	}
 	if (r == 0)
 		r = wg_open(overlay->kind, overlay->name, &overlay->wg);
-	if (r == 0)
-		overlay->index = link.index;
-	return r;
+	if (r < 0)
+		return r;
+	overlay->index = link.index;
+	r = rtnl_watch_open(link.index);
+	if (r < 0) {
+		overlay_detach(overlay);
+		return r;
+	}
+	overlay->watch = r;
+	return 0;
 }
 
 void overlay_detach(struct overlay *overlay)
 {
 	wg_close(overlay->wg);
+	close_fd(overlay->watch);
+	overlay->watch = -1;
 	free(overlay->unsettled);
 	overlay->unsettled = NULL;
 	overlay->unsettled_count = 0;
@@ -235,6 +244,7 @@ static int plumb(struct overlay *overlay, const struct plumbing *have, const str
 int overlay_plumb(struct overlay *overlay, const struct mesh *from, const struct mesh *to)
 {
 	struct plumbing have = { .index = overlay->index }, want = { .index = overlay->index };
+	uint64_t sets = rtnl_sets(overlay->rtnl);
 	int r = 0;
 
 	wanted_by(to, &want);
@@ -247,5 +257,9 @@ int overlay_plumb(struct overlay *overlay, const struct mesh *from, const struct
 	}
 	if (r == 0 && (!from || !to || from->mtu != to->mtu || !from->network_count != !to->network_count))
 		r = link_adjust(overlay, to);
-	return r < 0 ? r : plumb(overlay, &have, &want);
+	if (r == 0)
+		r = plumb(overlay, &have, &want);
+	if (rtnl_sets(overlay->rtnl) != sets)
+		(void)rtnl_watch_drain(overlay->watch); /* we know */
+	return r;
 }

@@ -15,6 +15,7 @@ struct overlay {
 	struct rtnl *rtnl;
 	struct wg *wg;     /* NULL: there is no device (yet) */
 	int index;
+	int watch;         /* rtnl_watch_open(), while there is a device; else -1 */
 	unsigned families; /* bits 4 and 6: of the underlay */
 	unsigned removals; /* of the change under way: keys that may have to go */
 	unsigned unsettled_count;

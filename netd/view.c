@@ -154,6 +154,11 @@ static int on_message(struct channel *channel, struct message *message, void *ar
 	return channel_send(channel, MSG_view, &(struct msg_view){ .bytes = seen->bytes }, &seen->fd);
 }
 
+void view_renew(struct netd *netd)
+{
+	netd->seen[false].until_ms = netd->seen[true].until_ms = 0;
+}
+
 int view_listen(struct netd *netd, int fd)
 {
 	const struct listener_config config = {

@@ -130,13 +130,13 @@ def test_a_restart_mends_what_differs_and_names_nothing_else(host):
 
 
 def test_a_link_that_was_set_down_comes_up_again(host):
-    """Its routes too, which the kernel drops with it. netd compares soon after it has taken a device over."""
+    """Its routes too, which the kernel drops with it."""
     before = host.witness()
     host.restart()
     host.connect()
     host.host.enter("ip", "link", "set", "lb0", "down")
     assert "100.64.0.0/16" not in host.host.enter("ip", "route").stdout
-    wait_mended(host, before, 15)
+    wait_mended(host, before, 5)
 
 
 def test_an_interface_that_was_deleted_is_made_again(host):
@@ -152,16 +152,18 @@ def test_an_interface_that_was_deleted_is_made_again(host):
 
 
 def test_a_change_while_the_interface_is_gone(host):
-    """It is not had, found out by the change or by a comparison before it; what was in force comes back, then the change is taken."""
+    """Either netd has made the interface again by then, or the change is not had, what was in force comes back, and then it is taken."""
     before = host.witness()
     host.host.enter("ip", "link", "delete", "lb0")
     host.forge(f"peer mesh 900 address=100.64.7.7 endpoint={ENDPOINT}")
     host.publish()
     answer = host.offer()
-    assert (answer["outcome"], answer["receipt"]["code"]) in (("broken", "broken"), ("refused", "no-device")), answer
-    wait_mended(host, before, 30)
-    host.wait_state()
-    assert host.offer()["outcome"] == "applied" and host.device() == host.published()
+    if answer["outcome"] != "applied":
+        assert (answer["outcome"], answer["receipt"]["code"]) in (("broken", "broken"), ("refused", "no-device")), answer
+        wait_mended(host, before, 30)
+        host.wait_state()
+        assert host.offer()["outcome"] == "applied"
+    assert host.device() == host.published()
 
 
 def test_ten_thousand_peers(host):
