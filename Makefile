@@ -132,17 +132,21 @@ ZSHDIR ?= /usr/share/zsh/site-functions
 D := $(DESTDIR)
 
 .PHONY: install deb rpm
-install: all
+install: all units
 	install -d $D/usr/bin $D/usr/libexec/loopback $D/etc/loopback $D$(UNITDIR) $D/usr/lib/sysusers.d $D/usr/lib/tmpfiles.d
 	install -m 755 $(addprefix $(B)/bin/,loopback loopbackctl) $D/usr/bin
 	install -m 755 $(addprefix $(B)/bin/,netd fetchd wg-launch controld signd) $D/usr/libexec/loopback
 	install -m 644 packaging/etc/*.env $D/etc/loopback
 	install -m 644 $(UNITS) $D$(UNITDIR)
+	install -d $D/etc/apparmor.d
+	install -m 644 $(PROFILES) $D/etc/apparmor.d
 	install -m 644 packaging/sysusers.d/*.conf $D/usr/lib/sysusers.d
 	install -m 644 packaging/tmpfiles.d/*.conf $D/usr/lib/tmpfiles.d
 	for page in docs/man/*.[1-8]; do install -D -m 644 "$$page" "$D/usr/share/man/man$${page##*.}/$${page##*/}" || exit; done
-	install -D -m 644 packaging/completions/loopback.bash $D/usr/share/bash-completion/completions/loopback
-	install -D -m 644 packaging/completions/loopbackctl.bash $D/usr/share/bash-completion/completions/loopbackctl
+	for program in loopback loopbackctl; do \
+		install -D -m 644 packaging/completions/$$program.bash $D/usr/share/bash-completion/completions/$$program && \
+		install -D -m 644 packaging/completions/$$program.zsh $D$(ZSHDIR)/_$$program || exit; \
+	done
 
 deb:
 	@packaging/mkdeb $(VERSION) build/packages
