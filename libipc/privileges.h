@@ -21,7 +21,7 @@
 #define PATH(access, key, where, reason) \
 	{ .kind = PRIVILEGE_PATH, .name = key, .path = where, .number = PATH_##access, .why = reason },
 #define SOCKET(family, only, reason) \
-	{ .kind = PRIVILEGE_SOCKET, .name = #family, .number = (family), .protocol = PROTOCOL_(only), .why = reason },
+	{ .kind = PRIVILEGE_SOCKET, .name = #family, .number = (family), .protocol = PROTOCOL_(only), .path = #only, .why = reason },
 #define HOLD(object, reason) { .kind = PRIVILEGE_HOLD, .name = (object), .why = reason },
 #define PEER(user, reason) { .kind = PRIVILEGE_PEER, .name = (user), .why = reason },
 #define VIEW(as, where, reason) { .kind = PRIVILEGE_VIEW, .name = #as, .path = where, .number = VIEW_##as, .why = reason },
@@ -29,10 +29,12 @@
 #define SYS(call, reason) { .kind = PRIVILEGE_SYS, .name = #call, .number = SCMP_SYS(call), .why = reason },
 #define SYS_EQ(call, index, wanted, reason)                                                                          \
 	{ .kind = PRIVILEGE_SYS, .name = #call, .number = SCMP_SYS(call), .why = reason, .compare = COMPARE_EQ,      \
-	  .argument = (index), .value = (uint64_t)(wanted) },
+	  .argument = (index), .value = (uint64_t)(wanted), .path = #wanted },
 #define SYS_MASK(call, index, bits, wanted, reason)                                                                  \
 	{ .kind = PRIVILEGE_SYS, .name = #call, .number = SCMP_SYS(call), .why = reason, .compare = COMPARE_MASK,    \
-	  .argument = (index), .mask = (uint64_t)(bits), .value = (uint64_t)(wanted) },
+	  .argument = (index), .mask = (uint64_t)(bits), .value = (uint64_t)(wanted), .path = "(" #bits ") == " #wanted },
+#define SYS_ABSENT(call, reason) \
+	{ .kind = PRIVILEGE_SYS, .name = #call, .number = SCMP_SYS(call), .why = reason, .compare = COMPARE_ABSENT },
 
 static const struct privilege privilege_rows_[] = {
 #include PRIVILEGES_FILE
@@ -50,4 +52,5 @@ const struct privileges PRIVILEGES_TABLE = { privilege_rows_, sizeof(privilege_r
 #undef SYS
 #undef SYS_EQ
 #undef SYS_MASK
+#undef SYS_ABSENT
 #undef ANY

@@ -18,6 +18,7 @@
  *   SYS(syscall, why)                         any arguments
  *   SYS_EQ(syscall, argument, value, why)     only with this argument equal to value
  *   SYS_MASK(syscall, argument, mask, value, why)   only with (argument & mask) == value
+ *   SYS_ABSENT(syscall, why)                  answered with ENOSYS, as by a kernel that does not have it: no right, but no death either
  *
  * Rows of one system call add up: one of them has to match. What no row names kills the process (SIGSYS).
  */
@@ -31,7 +32,7 @@
 
 enum privilege_kind { PRIVILEGE_PROCESS, PRIVILEGE_CAP, PRIVILEGE_PATH, PRIVILEGE_SOCKET, PRIVILEGE_SYS, PRIVILEGE_HOLD,
 		      PRIVILEGE_PEER, PRIVILEGE_VIEW, PRIVILEGE_START };
-enum privilege_compare { COMPARE_NONE, COMPARE_EQ, COMPARE_MASK };
+enum privilege_compare { COMPARE_NONE, COMPARE_EQ, COMPARE_MASK, COMPARE_ABSENT };
 enum path_mode { PATH_RO, PATH_RW };
 enum view_mode { VIEW_CONNECT, VIEW_CODE, VIEW_START, VIEW_NAME };
 
@@ -42,7 +43,7 @@ struct sock_filter; /* linux/filter.h */
 struct privilege {
 	enum privilege_kind kind;
 	const char *name; /* process, capability, path key, family, system call, what is held, peer, mode of a view */
-	const char *path; /* PATH, VIEW: where; PROCESS: the user */
+	const char *path; /* PATH, VIEW: where; PROCESS: the user; SOCKET: protocol, SYS: value, in the table's words; NULL if it is not limited */
 	const char *why;
 	int number;       /* capability, family, system call, path mode, view mode */
 	int protocol;

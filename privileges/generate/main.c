@@ -12,6 +12,8 @@ static const char usage[] =
 	"Usage: privileges systemd PROCESS      lines for [Service] of its unit\n"
 	"       privileges unit TEMPLATE        the template, its line @PRIVILEGES PROCESS@ replaced by those\n"
 	"       privileges apparmor PROCESS     its AppArmor profile\n"
+	"       privileges page PROCESS TEXT    its page for auditors; TEXT says what taking it over buys\n"
+	"       privileges index TEXT           the text, its line @PROCESSES@ replaced by a table of all processes\n"
 	"Writes to standard output what the privileges.def of that process declares.\n";
 
 static const struct process *process_of(const char *name)
@@ -49,6 +51,35 @@ static int write_unit(FILE *out, const char *path)
 	return ferror(template) ? -EIO : 0;
 }
 
+static int write_page(FILE *out, const char *name, const char *path)
+{
+	const struct process *process = process_of(name);
+	_cleanup_fclose_ FILE *text = process ? fopen(path, "re") : NULL;
+
+	if (!process)
+		return -EINVAL;
+	if (!text)
+		return log_errno(errno, "cannot read %s", path);
+	page_write(out, process, text);
+	return ferror(text) ? -EIO : 0;
+}
+
+static int write_index(FILE *out, const char *path)
+{
+	_cleanup_fclose_ FILE *text = fopen(path, "re");
+	char line[1024];
+
+	if (!text)
+		return log_errno(errno, "cannot read %s", path);
+	while (fgets(line, sizeof(line), text)) {
+		if (strcmp(line, "@PROCESSES@\n") == 0)
+			page_write_overview(out);
+		else
+			(void)fputs(line, out);
+	}
+	return ferror(text) ? -EIO : 0;
+}
+
 static int write_for(FILE *out, const char *name, void (*writer)(FILE *out, const struct process *process))
 {
 	const struct process *process = process_of(name);
@@ -71,6 +102,10 @@ int main(int argc, char **argv)
 		r = write_unit(stdout, argv[2]);
 	else if (argc == 3 && strcmp(argv[1], "apparmor") == 0)
 		r = write_for(stdout, argv[2], apparmor_write);
+	else if (argc == 4 && strcmp(argv[1], "page") == 0)
+		r = write_page(stdout, argv[2], argv[3]);
+	else if (argc == 3 && strcmp(argv[1], "index") == 0)
+		r = write_index(stdout, argv[2]);
 	else
 		(void)fputs(usage, stderr);
 	if (r == 0 && (fflush(stdout) != 0 || ferror(stdout)))
