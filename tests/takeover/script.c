@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -54,10 +55,26 @@ struct script {
 	char text[SCRIPT_BYTES_MAX + 1];
 };
 
+/* write(2) alone: it is in every filter, and what stdio would ask besides may not be. */
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
+{
+	char line[256];
+	va_list arguments;
+	int length;
+
+	va_start(arguments, format);
+	length = vsnprintf(line, sizeof(line) - 1, format, arguments);
+	va_end(arguments);
+	if (length < 0 || length > (int)sizeof(line) - 2)
+		length = (int)sizeof(line) - 2;
+	line[length] = '\n';
+	(void)!write(STDOUT_FILENO, line, (size_t)length + 1);
+}
+
 /* A script is the test's own: whatever is wrong with it ends the run loudly. */
 static _Noreturn void wrong(const char *what, const char *found)
 {
-	(void)dprintf(STDERR_FILENO, "takeover: script: %s: \"%s\"\n", what, found);
+	say("script: %s: \"%s\"", what, found);
 	_exit(120);
 }
 
@@ -238,11 +255,12 @@ static int tail_read(const char *path, char *text)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	uint64_t length;
+	struct stat stat;
 	off_t size;
 
-	if (fd < 0)
+	if (fd < 0 || fstat(fd, &stat) < 0)
 		return -errno;
-	size = lseek(fd, 0, SEEK_END);
+	size = stat.st_size;
 	if (size < (off_t)sizeof(length) || pread(fd, &length, sizeof(length), size - (off_t)sizeof(length)) != sizeof(length))
 		return -EBADMSG;
 	if (length > SCRIPT_BYTES_MAX || (off_t)length > size - (off_t)sizeof(length))
@@ -260,7 +278,7 @@ int script_load(const char *path, struct script **script)
 	int r = made ? tail_read(path, made->text) : -ENOMEM;
 
 	if (r < 0) {
-		(void)dprintf(STDERR_FILENO, "takeover: no script at the end of %s: %s\n", path, strerror(-r));
+		say("no script at the end of %s: %s", path, strerror(-r));
 		free(made);
 		return r;
 	}
@@ -391,19 +409,6 @@ static long step_run(struct script *script, const struct step *step)
 	}
 }
 
-/* write(2) alone: it is in every filter, and what it says is out before the next step. */
-__attribute__((format(printf, 2, 3))) static void report(const struct script *script, const char *format, ...)
-{
-	char line[256];
-	va_list arguments;
-	int length = snprintf(line, sizeof(line), "takeover %s ", script->name);
-
-	va_start(arguments, format);
-	length += vsnprintf(line + length, sizeof(line) - (size_t)length, format, arguments);
-	va_end(arguments);
-	(void)!write(STDOUT_FILENO, line, (size_t)length);
-}
-
 int script_run(struct script *script)
 {
 	for (unsigned i = 0; i < script->step_count; i++) {
@@ -416,11 +421,11 @@ int script_run(struct script *script)
 		script->results[i] = result;
 		if (result < 0 && result >= -4095) {
 			name = strerrorname_np((int)-result);
-			report(script, "%u %s %s\n", i, step->name, name ? name : "E?");
+			say("takeover %s %u %s %s", script->name, i, step->name, name ? name : "E?");
 			return 1;
 		}
-		report(script, "%u %s done %ld\n", i, step->name, result);
+		say("takeover %s %u %s done %ld", script->name, i, step->name, result);
 	}
-	report(script, "end\n");
+	say("takeover %s end", script->name);
 	return 0;
 }

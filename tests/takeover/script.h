@@ -31,7 +31,7 @@ struct script;
 
 /**
  * Read the script that follows the program in its own file: the last 8 bytes are its length, little-endian.
- * @return 0; negative errno, said on standard error
+ * @return 0; negative errno, said on standard output
  */
 _must_check_ int script_load(const char *path, struct script **script);
 /** Is this the control run? */
