@@ -60,34 +60,68 @@ static bool hex_is(const char *at, uint8_t byte)
 	return hex_digit(at[0]) == byte >> 4 && hex_digit(at[1]) == (byte & 15);
 }
 
-/* @return how many bytes of text stand for this one, raw or escaped; 0: none do */
-static size_t escaped_byte(const char *at, size_t left, uint8_t byte)
+/* \uXXXX stands for one to three bytes of UTF-8. @return how many, if they are what comes next; 0: not */
+static size_t unicode_escape(const char *at, size_t left, const uint8_t *want, size_t want_n)
 {
-	if (left >= 1 && ((uint8_t)at[0] == byte || (at[0] == '+' && byte == ' ')))
-		return 1;
-	if (left >= 3 && at[0] == '%' && hex_is(at + 1, byte))
+	uint8_t bytes[3];
+	unsigned unit = 0;
+	size_t n;
+
+	if (left < 6 || at[1] != 'u')
+		return 0;
+	for (size_t i = 2; i < 6; i++) {
+		if (hex_digit(at[i]) < 0)
+			return 0;
+		unit = unit << 4 | (unsigned)hex_digit(at[i]);
+	}
+	n = unit < 0x80 ? 1 : unit < 0x800 ? 2 : 3;
+	bytes[0] = (uint8_t)(n == 1 ? unit : n == 2 ? 0xc0 | unit >> 6 : 0xe0 | unit >> 12);
+	bytes[1] = (uint8_t)(n == 2 ? 0x80 | (unit & 0x3f) : 0x80 | (unit >> 6 & 0x3f));
+	bytes[2] = (uint8_t)(0x80 | (unit & 0x3f));
+	return n <= want_n && memcmp(bytes, want, n) == 0 ? n : 0;
+}
+
+/* An escape that stands for the next byte, or bytes. @param used receives how many @return how long it is; 0: none */
+static size_t escape(const char *at, size_t left, const uint8_t *want, size_t want_n, size_t *used)
+{
+	*used = 1;
+	if (left >= 3 && at[0] == '%' && hex_is(at + 1, want[0]))
 		return 3;
 	if (left < 2 || at[0] != '\\')
 		return 0;
-	if ((uint8_t)at[1] == byte)
-		return 2;
-	if (left >= 4 && at[1] == 'x' && hex_is(at + 2, byte))
+	if (left >= 4 && at[1] == 'x' && hex_is(at + 2, want[0]))
 		return 4;
-	return left >= 6 && at[1] == 'u' && memcmp(at + 2, "00", 2) == 0 && hex_is(at + 4, byte) ? 6 : 0;
+	*used = unicode_escape(at, left, want, want_n);
+	if (*used > 0)
+		return 6;
+	*used = 1;
+	return (uint8_t)at[1] == want[0] ? 2 : 0;
+}
+
+/* What is a character and what begins an escape of one is told by what follows: both readings are tried. */
+static size_t reading(const char *at, size_t left, const struct secret *secret, bool escapes_first)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < secret->n;) {
+		bool plain = n < left && ((uint8_t)at[n] == secret->bytes[i] || (at[n] == '+' && secret->bytes[i] == ' '));
+		size_t used = 1, one = 0;
+
+		if (!plain || escapes_first)
+			one = escape(at + n, left - n, secret->bytes + i, secret->n - i, &used);
+		if (one == 0 && !plain)
+			return 0;
+		n += one ? one : 1;
+		i += one ? used : 1;
+	}
+	return n;
 }
 
 static size_t escaped_form(const char *at, size_t left, const struct secret *secret)
 {
-	size_t n = 0;
+	size_t n = reading(at, left, secret, true);
 
-	for (size_t i = 0; i < secret->n; i++) {
-		size_t one = escaped_byte(at + n, left - n, secret->bytes[i]);
-
-		if (one == 0)
-			return 0;
-		n += one;
-	}
-	return n;
+	return n ? n : reading(at, left, secret, false);
 }
 
 static size_t hex_form(const char *at, size_t left, const struct secret *secret)

@@ -131,7 +131,7 @@ static size_t assignments(struct span text)
 			if (tolower((unsigned char)*at) != names[i][0] || strncasecmp(at, names[i], length) != 0)
 				continue;
 			value = value_after(at + length, end, &quote);
-			if (!value)
+			if (!value || (end - value >= 9 && memcmp(value, "[left out", 9) == 0))
 				continue;
 			for (stop = value; stop < end && *stop != '\n' && (quote ? *stop != quote : !ends_word(*stop) && *stop != ','); stop++)
 				;
