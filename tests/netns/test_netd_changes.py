@@ -12,31 +12,10 @@ import pytest
 import rig as rigs
 
 pytest.register_assert_rewrite("netd_rig")
-from netd_rig import ENDPOINT, FOLDER, OWN, PREFIX, PROGRAMS, NetdHost  # noqa: E402  (the line above comes first)
+from netd_fixtures import any_host, make_host, make_rig, whole_host  # noqa: E402,F401
+from netd_rig import ENDPOINT, OWN  # noqa: E402  (the line above comes first)
 
-COUNT = 300
-
-
-@pytest.fixture(scope="module", name="net")
-def make_rig():
-    rig = rigs.Rig(FOLDER, PREFIX, PROGRAMS)
-    yield rig
-    rig.take_down()
-
-
-@pytest.fixture(scope="module", name="shared")
-def make_host(net):
-    host = NetdHost(net, peers=COUNT)
-    yield host
-    host.close()
-
-
-@pytest.fixture(name="host")
-def whole_host(shared):
-    shared.make_mesh()
-    assert shared.device() == shared.published()
-    yield shared
-    print(shared.host.log_tails(20))
+PEERS = 300
 
 
 def netlink_sets(lines):

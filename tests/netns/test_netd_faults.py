@@ -11,32 +11,12 @@ import pytest
 import rig as rigs
 
 pytest.register_assert_rewrite("netd_rig")
-from netd_rig import ENDPOINT, FOLDER, OWN, PREFIX, PROGRAMS, SOCKETS, NetdHost  # noqa: E402  (the line above comes first)
+from netd_fixtures import any_host, make_host, make_rig, whole_host  # noqa: E402,F401
+from netd_rig import ENDPOINT, OWN, SOCKETS, NetdHost  # noqa: E402  (the line above comes first)
 
 KILLS, CHOSEN = 36, 6
 COUNT = 600  # of each of the two sets that take turns: more than one UAPI operation
 DAY = 86400
-
-
-@pytest.fixture(scope="module", name="net")
-def make_rig():
-    rig = rigs.Rig(FOLDER, PREFIX, PROGRAMS)
-    yield rig
-    rig.take_down()
-
-
-@pytest.fixture(scope="module", name="shared")
-def make_host(net):
-    host = NetdHost(net)
-    yield host
-    host.close()
-
-
-@pytest.fixture(name="host")
-def whole_host(shared):
-    shared.make_mesh()
-    yield shared
-    print(shared.host.log_tails())
 
 
 @pytest.fixture(scope="module", name="silence", autouse=True)

@@ -8,34 +8,17 @@ import json
 
 import pytest
 
-import rig as rigs
 
 pytest.register_assert_rewrite("netd_rig")
-from netd_rig import CIDR, ENDPOINT, FOLDER, OWN, PREFIX, PROGRAMS, SOCKETS, NetdHost  # noqa: E402  (the line above comes first)
-
-
-@pytest.fixture(scope="module", name="net")
-def make_rig():
-    rig = rigs.Rig(FOLDER, PREFIX, PROGRAMS)
-    yield rig
-    rig.take_down()
-
-
-@pytest.fixture(scope="module", name="shared")
-def make_host(net):
-    host = NetdHost(net)
-    yield host
-    host.close()
+from netd_fixtures import make_host, make_rig, whole_host  # noqa: E402,F401
+from netd_rig import CIDR, ENDPOINT, OWN, SOCKETS  # noqa: E402  (the line above comes first)
 
 
 @pytest.fixture(name="host")
-def whole_host(shared):
-    """The host in the state that every test begins with; its logs, should the test fail."""
-    shared.make_mesh()
-    pid = shared.pid()
-    yield shared
-    print(shared.host.log_tails())
-    assert shared.pid() == pid, "netd has died"
+def unkillable_host(whole):
+    pid = whole.pid()
+    yield whole
+    assert whole.pid() == pid, "netd has died"
 
 
 def test_offer_is_applied(host):

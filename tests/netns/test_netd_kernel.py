@@ -14,10 +14,11 @@ import fleet as fleets
 import rig as rigs
 
 pytest.register_assert_rewrite("netd_rig")
-from netd_rig import ENDPOINT, FOLDER, PREFIX, PROGRAMS, NetdHost  # noqa: E402  (the line above comes first)
+from netd_fixtures import any_host, make_host, make_rig, whole_host  # noqa: E402,F401
+from netd_rig import ENDPOINT  # noqa: E402  (the line above comes first)
 from test_wg_backend import read_message  # noqa: E402
 
-COUNT = 300
+PEERS = 300
 SET_DEVICE = 1  # linux/wireguard.h
 
 
@@ -28,28 +29,6 @@ def kernel_has_wireguard():
 
 
 pytestmark = pytest.mark.skipif(not kernel_has_wireguard(), reason="this kernel has no WireGuard")
-
-
-@pytest.fixture(scope="module", name="net")
-def make_rig():
-    rig = rigs.Rig(FOLDER, PREFIX, PROGRAMS)
-    yield rig
-    rig.take_down()
-
-
-@pytest.fixture(scope="module", name="shared")
-def make_host(net):
-    host = NetdHost(net, peers=COUNT)
-    yield host
-    host.close()
-
-
-@pytest.fixture(name="host")
-def whole_host(shared):
-    shared.make_mesh()
-    assert shared.device() == shared.published()
-    yield shared
-    print(shared.host.log_tails(20))
 
 
 def wireguard_sets(lines):

@@ -10,32 +10,17 @@ import procview
 import rig as rigs
 
 pytest.register_assert_rewrite("netd_rig")
-from netd_rig import FOLDER, OWN, PREFIX, PROGRAMS, NetdHost  # noqa: E402  (the line above comes first)
+from netd_fixtures import make_host, make_rig, whole_host  # noqa: E402,F401
+from netd_rig import OWN  # noqa: E402  (the line above comes first)
 
 SOON = 3.0  # seconds: a look follows the news within 0.1 s, or 2 s after the last one
 ROUTE = f"100.64.0.0/16 dev lb0 proto 158 scope link src {OWN}"
 
 
-@pytest.fixture(scope="module", name="net")
-def make_rig():
-    rig = rigs.Rig(FOLDER, PREFIX, PROGRAMS)
-    yield rig
-    rig.take_down()
-
-
-@pytest.fixture(scope="module", name="shared")
-def make_host(net):
-    host = NetdHost(net)
-    yield host
-    host.close()
-
-
 @pytest.fixture(name="host")
-def quiet_host(shared):
-    shared.make_mesh()
+def quiet_host(whole):
     time.sleep(2.1)  # the news of the change itself is over
-    yield shared
-    print(shared.host.log_tails())
+    return whole
 
 
 def mended(host):
