@@ -5,6 +5,7 @@
 #include <sodium.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/common/file.h"
 #include "cli/loopbackctl/context.h"
@@ -360,4 +361,93 @@ int api_list(struct cli *cli, const char *path, json_t **items)
 	}
 	*items = TAKE_PTR(all);
 	return CLI_OK;
+}
+
+/* -- Files. ------------------------------------------------------------------------------------------------------ */
+
+struct download {
+	int fd;
+	uint64_t room;
+	int error; /* of the disk, or -E2BIG */
+};
+
+static size_t take_to_file(char *bytes, size_t size, size_t count, void *arg)
+{
+	struct download *download = arg;
+	size_t n = size * count, at = 0;
+
+	if (n > download->room) {
+		download->error = -E2BIG;
+		return 0;
+	}
+	while (at < n) {
+		ssize_t put = write(download->fd, bytes + at, n - at);
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0) {
+			download->error = -errno;
+			return 0;
+		}
+		at += (size_t)put;
+	}
+	download->room -= n;
+	return n;
+}
+
+/* For as long as it takes, if only something comes. */
+static CURLcode configure_download(CURL *curl, const char *url, struct download *download, const char *range)
+{
+	CURLcode c = curl_easy_setopt(curl, CURLOPT_URL, url);
+
+	if (c == CURLE_OK)
+		c = curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_to_file);
+	if (c == CURLE_OK)
+		c = curl_easy_setopt(curl, CURLOPT_WRITEDATA, download);
+	if (c == CURLE_OK)
+		c = curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
+	if (c == CURLE_OK)
+		c = curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, NULL);
+	if (c == CURLE_OK)
+		c = curl_easy_setopt(curl, CURLOPT_HTTPHEADER, NULL);
+	if (c == CURLE_OK)
+		c = curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
+	if (c == CURLE_OK)
+		c = curl_easy_setopt(curl, CURLOPT_RANGE, range);
+	if (c == CURLE_OK)
+		c = curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 0L);
+	if (c == CURLE_OK)
+		c = curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, 60L);
+	return c == CURLE_OK ? curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L) : c;
+}
+
+int api_download(struct cli *cli, const char *path, int fd, uint64_t offset, uint64_t limit)
+{
+	struct download download = { .fd = fd, .room = limit };
+	const struct answer none = { .n = 0 };
+	char url[API_PATH_MAX + 1025], range[32];
+	long status = 0;
+	CURL *curl;
+	CURLcode c;
+	int r = api_open(cli);
+
+	if (r)
+		return r;
+	curl = curl_easy_duphandle(cli->api->curl);
+	if (!curl)
+		return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
+	(void)snprintf(url, sizeof(url), "%s%s", cli->api->url, path);
+	(void)snprintf(range, sizeof(range), "%llu-", (unsigned long long)offset);
+	cli->api->error[0] = '\0';
+	c = configure_download(curl, url, &download, offset ? range : NULL);
+	if (c == CURLE_OK)
+		c = curl_easy_perform(curl);
+	(void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_cleanup(curl);
+	if (download.error)
+		return cli_fail(&cli->voice, CLI_REFUSED, "download", "%s: %s", path,
+				download.error == -E2BIG ? "longer than it should be; gave up" : strerror(-download.error));
+	if (c == CURLE_HTTP_RETURNED_ERROR)
+		return cli_fail(&cli->voice, CLI_REFUSED, "http", "%s answered HTTP %ld to GET %s", cli->api->url, status, path);
+	return c == CURLE_OK ? CLI_OK : unreachable(cli, c, &none);
 }

@@ -30,4 +30,13 @@ _must_check_ int api_call(struct cli *cli, const char *method, const char *path,
 /** Read a whole list, page by page. @param items receives an array, owned by the caller */
 _must_check_ int api_list(struct cli *cli, const char *path, json_t **items);
 
+/**
+ * Fetch a file of the control plane: append what comes to a descriptor. Failures are reported.
+ * @param path begins with "/v1/"; made of characters that need no encoding
+ * @param offset bytes that are there already and are not asked for again; the control plane may send all the same, which is an error
+ * @param limit bytes after which it gives up
+ * @return CLI_OK; CLI_REFUSED; CLI_UNREACHABLE
+ */
+_must_check_ int api_download(struct cli *cli, const char *path, int fd, uint64_t offset, uint64_t limit);
+
 void api_free(struct api *api);

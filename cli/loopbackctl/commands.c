@@ -149,6 +149,9 @@ static const struct cli_command commands[] = {
 	{ "credential", "list", "", "List credentials, without secrets", NULL, credential_list },
 	{ "credential", "revoke", "CREDENTIAL-ID", "Revoke a credential", NULL, credential_revoke },
 
+	{ "package", "list", "", "List what hosts install", NULL, package_list },
+	{ "mirror", "export", "FOLDER", "Write what an air-gapped site installs from", NULL, mirror_export },
+
 	{ "audit", "list", "", "List every change that was made", NULL, audit_list },
 	{ "server", "version", "", "Show the control plane's version", NULL, version_show },
 };

@@ -21,7 +21,7 @@ struct cli {
 
 #define _cleanup_json_ CLEANUP(json_decrefp) /* jansson's own json_decrefp() */
 
-/* context.c, root.c, keyset.c, objects.c, status.c, token.c: one function a command, named noun_verb */
+/* context.c, root.c, keyset.c, objects.c, status.c, token.c, package.c, mirror.c: one function a command, named noun_verb */
 cli_run_fn context_set, context_list, context_use, context_show, context_delete;
 cli_run_fn root_create, root_sign_keyset, root_show_keyset, root_rotate, root_print, root_restore;
 cli_run_fn keyset_show, keyset_publish;
@@ -31,6 +31,7 @@ cli_run_fn host_list, host_show, host_join, host_leave, host_retire, host_endpoi
 cli_run_fn token_list, token_create, token_revoke;
 cli_run_fn credential_list, credential_create, credential_revoke;
 cli_run_fn version_show, audit_list;
+cli_run_fn package_list, mirror_export;
 
 /** The commands and their options (commands.c). */
 extern const struct cli_program loopbackctl_program;

@@ -11,32 +11,13 @@ import urllib.parse
 
 import pytest
 from cli_console import program
-
-DEB = b"!<arch>\n" + bytes(range(256)) * 4000  # a megabyte that begins as a package does
-RPM = bytes.fromhex("edabeedb") + b"\x03\x00" * 5000
-AMD64, ARM64, RPM64 = "loopback-agent_0.1.0_amd64.deb", "loopback-agent_0.1.0_arm64.deb", "loopback-agent-0.1.0-1.x86_64.rpm"
-
-
-def administrate(plane, *words, check=True):
-    """controld as root runs it on its machine; returns subprocess.CompletedProcess."""
-    done = subprocess.run([program("controld"), *words, "--state", plane.state], capture_output=True, text=True, check=False, timeout=60)
-    assert not check or done.returncode == 0, done.stderr
-    return done
-
-
-def write(folder, name, content):
-    """A file that only root may read, as a download of an administrator may be."""
-    path = os.path.join(str(folder), name)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    return path
+from stock import AMD64, ARM64, CONTENT, DEB, RPM, RPM64, administrate, stock, write
 
 
 @pytest.fixture(name="stocked")
 def plane_with_packages(bare_plane, tmp_path):
     """A control plane that serves the agent for two architectures of Debian and one of an rpm distribution."""
-    administrate(bare_plane, "package", "add", write(tmp_path, AMD64, DEB), write(tmp_path, ARM64, DEB + b"arm"), write(tmp_path, RPM64, RPM))
-    return bare_plane
+    return stock(bare_plane, tmp_path)
 
 
 def script(plane, query="", host=None):
@@ -52,7 +33,7 @@ def package_lines(text):
 # -- packages
 
 def test_a_package_is_served_as_it_was_added(stocked):
-    for name, content in ((AMD64, DEB), (ARM64, DEB + b"arm"), (RPM64, RPM)):
+    for name, content in CONTENT.items():
         answer = stocked.request("GET", "/v1/agent/packages/" + name)
         assert (answer.status, answer.body) == (200, content)
         assert answer.headers["Content-Type"] == "application/octet-stream"
