@@ -104,7 +104,7 @@ pid_t *audit_tasks(struct audited *audited);
 void audit_seccomp(struct audited *audited, const pid_t *threads);
 /** landlock: after audit_seccomp(), on whose result it rests. */
 void audit_landlock(struct audited *audited);
-/** program, program_file, code, environment, memory, core_limit, children. */
+/** program, program_file, code, environment, apparmor, memory, core_limit, children. */
 void audit_program(struct audited *audited, const pid_t *threads);
 /** ns_*: against those of the host. */
 void audit_namespaces(struct audited *audited);

@@ -232,6 +232,11 @@ static bool beyond_row(const struct trial *trial, const struct seccomp_data *dat
 	return false;
 }
 
+static bool is_compared(const struct privilege *row, int number)
+{
+	return row->kind == PRIVILEGE_SYS && row->number == number && (row->compare == COMPARE_EQ || row->compare == COMPARE_MASK);
+}
+
 static bool call_beyond(const struct process *process, const struct trial *trial, int number)
 {
 	struct seccomp_data data = { .nr = number, .arch = seccomp_arch_native() };
@@ -240,8 +245,7 @@ static bool call_beyond(const struct process *process, const struct trial *trial
 	if (beyond(trial, &data))
 		return true;
 	for (size_t i = 0; i < privileges->count; i++)
-		if (privileges->rows[i].kind == PRIVILEGE_SYS && privileges->rows[i].compare != COMPARE_NONE &&
-		    privileges->rows[i].number == number && beyond_row(trial, &data, &privileges->rows[i]))
+		if (is_compared(&privileges->rows[i], number) && beyond_row(trial, &data, &privileges->rows[i]))
 			return true;
 	memset(data.args, 0xff, sizeof(data.args));
 	return beyond(trial, &data);

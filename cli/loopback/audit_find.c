@@ -292,6 +292,50 @@ int audit_find(const struct finder *finder, struct audited *audited, struct unit
 	return pid < 0 && pid != -EEXIST ? (int)pid : 0;
 }
 
+/* -- Drop-ins that systemd has not read yet. It does not see by itself that a folder of them came to be. --------------------------------- */
+
+static void name_unread_in(const char *folder, const char *read, struct phrase *out, unsigned *count)
+{
+	DIR *entries = opendir(folder);
+	const struct dirent *entry;
+
+	while (entries && (entry = readdir(entries))) {
+		size_t n = strlen(entry->d_name);
+		char path[256 + NAME_MAX + 2];
+
+		if (n < 6 || strcmp(entry->d_name + n - 5, ".conf") != 0)
+			continue;
+		(void)snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+		if (strstr(read, path))
+			continue;
+		phrase_item(out, "%s is not read yet", path);
+		(*count)++;
+	}
+	if (entries)
+		(void)closedir(entries);
+}
+
+/* Where an administrator, or a generator, puts drop-ins: for this unit, for all whose names begin as its does, for all services (systemd.unit(5)). */
+static unsigned name_unread(const char *name, const struct unit *shown, struct phrase *out)
+{
+	static const char *const roots[] = { "/etc/systemd/system.control", "/run/systemd/system.control", "/etc/systemd/system",
+					     "/run/systemd/system", "/run/systemd/transient", "/run/systemd/generator",
+					     "/usr/local/lib/systemd/system", "/usr/lib/systemd/system" };
+	const char *const names[] = { name, "loopback-.service", "service" };
+	_cleanup_phrase_ struct phrase dropins = { .text = NULL };
+	unsigned count = 0;
+
+	(void)unit_value(shown, "DropInPaths", &dropins);
+	for (size_t root = 0; root < ARRAY_SIZE(roots); root++)
+		for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+			char folder[256];
+
+			(void)snprintf(folder, sizeof(folder), "%s/%s.d", roots[root], names[i]);
+			name_unread_in(folder, phrase_text(&dropins), out, &count);
+		}
+	return count;
+}
+
 /* -- The unit ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static void say_unit(struct audited *audited, enum audit_aspect aspect, unsigned count, const char *declared, const struct phrase *out)
@@ -303,6 +347,7 @@ static void say_unit(struct audited *audited, enum audit_aspect aspect, unsigned
 void audit_unit_state(struct audited *audited, const struct unit_state *unit)
 {
 	_cleanup_phrase_ struct phrase changes = { .text = NULL }, table = { .text = NULL }, manager = { .text = NULL };
+	unsigned disagreements;
 
 	if (!unit->has_shown)
 		return;
@@ -312,5 +357,7 @@ void audit_unit_state(struct audited *audited, const struct unit_state *unit)
 	}
 	say_unit(audited, AUDIT_unit, unit_changes(&unit->shipped, &unit->in_force, &changes), "as shipped", &changes);
 	say_unit(audited, AUDIT_unit_table, unit_against_table(&unit->shipped, audited->process->privileges, &table), "as the table", &table);
-	say_unit(audited, AUDIT_unit_in_force, unit_against_manager(&unit->in_force, &unit->shown, &manager), "as the files say", &manager);
+	disagreements = unit_against_manager(&unit->in_force, &unit->shown, &manager) +
+			name_unread(audited->process->unit, &unit->shown, &manager);
+	say_unit(audited, AUDIT_unit_in_force, disagreements, "as the files say", &manager);
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cli/loopback/audit.h"
+#include "cli/loopback/audit_unit.h"
 
 #define NAMED_MAX 6
 
@@ -28,17 +28,6 @@ static int link_read(int folder, const char *name, char out[static PATH_MAX])
 	return 0;
 }
 
-/* As the process sees the path: its file system may be another than ours. */
-static int root_stat(const struct audited *audited, const char *path, struct stat *status)
-{
-	char below[PATH_MAX];
-	int n = snprintf(below, sizeof(below), "root%s", path);
-
-	if (n < 0 || n >= (int)sizeof(below))
-		return -ENAMETOOLONG;
-	return fstatat(audited->proc, below, status, 0) < 0 ? -errno : 0;
-}
-
 static void check_program(struct audited *audited)
 {
 	const char *should = program_of(audited->process);
@@ -53,8 +42,8 @@ static void check_program(struct audited *audited)
 		audit_unreadable(audited, AUDIT_program, should, r);
 		return;
 	}
-	r = root_stat(audited, should, &installed);
-	same = r == 0 && running.st_dev == installed.st_dev && running.st_ino == installed.st_ino;
+	/* As this host has it: in the process's own view the file that it was started from may be held on to after it was replaced. */
+	same = stat(should, &installed) == 0 && running.st_dev == installed.st_dev && running.st_ino == installed.st_ino;
 	if (same)
 		(void)snprintf(found, sizeof(found), "%s", should);
 	else if (strncmp(is, should, strlen(should)) == 0)
@@ -211,6 +200,34 @@ static void check_environment(struct audited *audited)
 	audited->failed |= found.failed;
 }
 
+/* -- apparmor: only where the unit asks for a profile and this kernel has such. ------------------------------------------------------------- */
+
+static bool apparmor_enabled(void)
+{
+	_cleanup_free_ char *answer = NULL;
+
+	return audit_read(AT_FDCWD, "/sys/module/apparmor/parameters/enabled", &answer) > 0 && answer[0] == 'Y';
+}
+
+static void check_apparmor(struct audited *audited)
+{
+	_cleanup_phrase_ struct phrase profile = { .text = NULL }, should = { .text = NULL };
+	_cleanup_free_ char *is = NULL;
+	ssize_t n;
+
+	if (!audited->managed || !audited->shipped || !unit_value(audited->shipped, "AppArmorProfile", &profile) || !apparmor_enabled())
+		return;
+	phrase_add(&should, "%s (enforce)", phrase_text(&profile) + (phrase_text(&profile)[0] == '-'));
+	n = audit_read(audited->proc, "attr/current", &is);
+	if (n < 0) {
+		audit_unreadable(audited, AUDIT_apparmor, phrase_text(&should), (int)n);
+		return;
+	}
+	is[strcspn(is, "\n")] = '\0';
+	audit_say(audited, AUDIT_apparmor, strcmp(is, phrase_text(&should)) == 0 ? AUDIT_SAME : AUDIT_DIFFERS, phrase_text(&should), is);
+	audited->failed |= should.failed;
+}
+
 /* -- memory, core_limit, children ----------------------------------------------------------------------------------------------------------- */
 
 /* proc(5): files of a process that is not dumpable belong to root, else to its effective user. */
@@ -271,6 +288,7 @@ void audit_program(struct audited *audited, const pid_t *threads)
 	check_program_file(audited);
 	check_code(audited);
 	check_environment(audited);
+	check_apparmor(audited);
 	check_memory(audited);
 	check_core_limit(audited);
 	check_children(audited, threads);

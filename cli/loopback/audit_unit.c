@@ -6,7 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define WORDS_MAX 64
+#define WORDS_MAX 1024 /* a list of all system calls there are has half as many */
 
 /* -- Reading -------------------------------------------------------------------------------------------------------------------- */
 
@@ -203,23 +203,29 @@ static bool word_among(const char *word, char *const *words, size_t count)
 	return false;
 }
 
-static bool same_words(const char *one, const char *other)
+/* Name the words of one list that are not in the other. @return how many */
+static unsigned words_besides(const char *one, const char *other, struct phrase *out)
 {
 	_cleanup_free_ char *a = strdup(one), *b = strdup(other);
 	char *of_a[WORDS_MAX], *of_b[WORDS_MAX];
-	size_t n, m;
+	size_t n = a ? split(a, of_a) : 0, m = b ? split(b, of_b) : 0;
+	unsigned count = 0;
 
-	if (!a || !b)
-		return false;
-	n = split(a, of_a);
-	m = split(b, of_b);
-	for (size_t i = 0; i < n; i++)
-		if (!word_among(of_a[i], of_b, m))
-			return false;
-	for (size_t i = 0; i < m; i++)
-		if (!word_among(of_b[i], of_a, n))
-			return false;
-	return true;
+	out->failed |= !a || !b;
+	for (size_t i = 0; i < n; i++) {
+		if (word_among(of_a[i], of_b, m))
+			continue;
+		phrase_add(out, " %s", of_a[i]);
+		count++;
+	}
+	return count;
+}
+
+static bool same_words(const char *one, const char *other)
+{
+	_cleanup_phrase_ struct phrase unheard = { .text = NULL };
+
+	return words_besides(one, other, &unheard) == 0 && words_besides(other, one, &unheard) == 0 && !unheard.failed;
 }
 
 static bool same_value(const char *key, const char *one, const char *other)
@@ -251,6 +257,20 @@ static const char *file_of(const struct unit *unit, const char *key)
 	return file;
 }
 
+/* Of long lists only what differs. */
+static void tell_list(const char *key, const char *file, const char *should, const char *is, struct phrase *out)
+{
+	_cleanup_phrase_ struct phrase more = { .text = NULL }, fewer = { .text = NULL };
+
+	phrase_item(out, "%s sets %s=, which", file, key);
+	if (words_besides(is, should, &more) > 0)
+		phrase_add(out, " adds%s", phrase_text(&more));
+	if (words_besides(should, is, &fewer) > 0)
+		phrase_add(out, "%s lacks%s", more.n ? " and" : "", phrase_text(&fewer));
+	if (!more.n && !fewer.n)
+		phrase_add(out, " has the shipped words in another order");
+}
+
 static bool changed(const struct unit *shipped, const struct unit *in_force, const char *key, struct phrase *out)
 {
 	_cleanup_phrase_ struct phrase should = { .text = NULL }, is = { .text = NULL };
@@ -259,14 +279,12 @@ static bool changed(const struct unit *shipped, const struct unit *in_force, con
 
 	if (was_set == is_set && same_value(key, phrase_text(&should), phrase_text(&is)))
 		return false;
-	if (is_set)
-		phrase_item(out, "%s sets %s=%s, where the shipped unit ", file, key, phrase_text(&is));
+	if (is_set && was_set && is_list(key) && is.n && should.n)
+		tell_list(key, file, phrase_text(&should), phrase_text(&is), out);
+	else if (is_set)
+		phrase_item(out, "%s sets %s=%s; shipped: %s", file, key, phrase_text(&is), was_set ? phrase_text(&should) : "not set");
 	else
-		phrase_item(out, "%s is not set, where the shipped unit ", key);
-	if (was_set)
-		phrase_add(out, "has %s=%s", key, phrase_text(&should));
-	else
-		phrase_add(out, "has none");
+		phrase_item(out, "%s is not set; shipped: %s", key, phrase_text(&should));
 	return true;
 }
 
