@@ -122,6 +122,16 @@ build/packaging/apparmor/loopback-%: $(PRIVILEGES)
 	@mkdir -p $(@D)
 	@$(PRIVILEGES) apparmor $* >$@
 
+# make audit-pages: docs/audit, which is committed; a test fails when it is not what this writes. AUDIT: where to, if not there.
+AUDIT := docs/audit
+
+.PHONY: audit-pages
+audit-pages: $(PRIVILEGES)
+	@mkdir -p $(AUDIT)
+	@for name in netd fetchd wg-launch controld signd; do $(PRIVILEGES) page $$name privileges/pages/$$name.md >$(AUDIT)/$$name.md || exit; done
+	@$(PRIVILEGES) index privileges/pages/README.md >$(AUDIT)/README.md
+	@install -m 644 privileges/pages/threat-model.md $(AUDIT)/threat-model.md
+
 # -- Packages -------------------------------------------------------------------------------------------------------------------
 # make deb, make rpm: into build/packages; make deb VERSION=1.2.3 builds another version of the same tree.
 # install: what both of them pack, in one list. Debian 12 looks for units in /lib, and has a folder of its own for zsh.

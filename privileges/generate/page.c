@@ -37,7 +37,8 @@ static void write_sockets(FILE *out, const struct process *process)
 
 static void write_files(FILE *out, const struct process *process)
 {
-	(void)fprintf(out, "\n## Files\n\nWhat Landlock lets it open, and what its unit shows it besides. There is nothing else in its root folder.\n\n"
+	(void)fprintf(out, "\n## Files\n\nWhat Landlock lets it open, and what its unit shows it besides. Its root folder holds nothing else but its program, a /proc with itself\n"
+			   "alone in it, a /dev of pseudo devices, and temporary folders of its own.\n\n"
 			   "| path | right | why |\n|---|---|---|\n");
 	FOR_EACH_ROW(row, process) {
 		if (row->kind == PRIVILEGE_PATH)
@@ -47,15 +48,23 @@ static void write_files(FILE *out, const struct process *process)
 	}
 }
 
+/* A bar would end a cell of the table. */
+static void write_cell(FILE *out, const char *text)
+{
+	for (; *text; text++)
+		(void)fprintf(out, "%s%c", *text == '|' ? "\\" : "", *text);
+}
+
 static void write_call(FILE *out, const struct privilege *row)
 {
 	(void)fprintf(out, "| `%s` | ", row->name);
 	if (row->compare == COMPARE_EQ)
-		(void)fprintf(out, "argument %u is %s", row->argument, row->path);
+		(void)fprintf(out, "argument %u is ", row->argument);
 	else if (row->compare == COMPARE_MASK)
-		(void)fprintf(out, "argument %u & %s", row->argument, row->path);
+		(void)fprintf(out, "argument %u & ", row->argument);
 	else if (row->compare == COMPARE_ABSENT)
 		(void)fprintf(out, "refused as if the kernel lacked it");
+	write_cell(out, row->path ? row->path : "");
 	(void)fprintf(out, " | %s |\n", row->why);
 }
 

@@ -250,3 +250,22 @@ def test_an_apparmor_profile_says_what_its_table_says(process):
     assert writable == rows.paths("RW")
     assert {path for path, access in files.items() if "x" in access} == ({BECOMES[process]} if process in BECOMES else set())
     assert not any(rule.startswith(("ptrace", "mount", "dbus", "pivot_root", "change_profile")) for rule in rules)
+
+
+def test_the_auditors_pages_are_what_the_tables_write(tmp_path):
+    subprocess.run(["make", "--no-print-directory", "-s", "-C", ROOT, "audit-pages", f"AUDIT={tmp_path}"], check=True, stdout=subprocess.DEVNULL)
+    for path in sorted(tmp_path.iterdir()):
+        with open(os.path.join(ROOT, "docs/audit", path.name), encoding="utf-8") as committed:
+            assert committed.read() == path.read_text(), f"docs/audit/{path.name} is not current: make audit-pages"
+
+
+@pytest.mark.parametrize("process", SERVICES)
+def test_an_auditors_page_names_every_row(process):
+    rows = table(process)
+    with open(os.path.join(ROOT, "docs/audit", process + ".md"), encoding="utf-8") as file:
+        page = file.read()
+    for word in rows.column("CAP") + rows.column("HOLD") + rows.column("PEER") + rows.column("SOCKET"):
+        assert f"| {word}" in page or f"| user {word} |" in page
+    for word in rows.calls() - {"socket"} | rows.paths("RO") | rows.paths("RW") | rows.views("CONNECT", "CODE", "START", "NAME"):
+        assert f"| `{word}` |" in page
+    assert [line for line in page.splitlines() if line.startswith("|") and line.rstrip()[-1] != "|"] == []
