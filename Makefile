@@ -46,7 +46,9 @@ CFLAGS += $(PACKAGE_CFLAGS) -U_FORTIFY_SOURCE $(HARDENING)
 LDFLAGS += $(PACKAGE_LDFLAGS)
 endif
 
-AGENT_LIBS := -lsodium -lmsgpackc -lseccomp
+# msgpack-c's library was renamed between Debian 12 and 13
+MSGPACK := $(if $(wildcard $(shell $(CC) -print-file-name=libmsgpack-c.so)),-lmsgpack-c,-lmsgpackc)
+AGENT_LIBS := -lsodium $(MSGPACK) -lseccomp
 PROGRAMS := netd fetchd wg-launch controld signd loopback loopbackctl
 
 # program: its folder, its libraries
@@ -228,6 +230,11 @@ check-control:
 
 check-netns:
 	@tests/check netns
+
+# In virtual machines: packages under a real systemd, the kernel's WireGuard, AppArmor, reboot, upgrade; Debian 12 and 13
+.PHONY: check-vm
+check-vm:
+	@tests/check vm
 
 fuzz:
 	@tests/check fuzz
