@@ -149,6 +149,7 @@ install: all units
 	install -m 755 $(addprefix $(B)/bin/,loopback loopbackctl) $D/usr/bin
 	install -m 755 $(addprefix $(B)/bin/,netd fetchd wg-launch controld signd) $D/usr/libexec/loopback
 	install -m 644 packaging/etc/*.env $D/etc/loopback
+	chmod 600 $D/etc/loopback/fetchd.env # a proxy's password may be in it
 	install -m 644 $(UNITS) $D$(UNITDIR)
 	install -d $D/etc/apparmor.d
 	install -m 644 $(PROFILES) $D/etc/apparmor.d
