@@ -70,5 +70,7 @@ void apparmor_write(FILE *out, const struct process *process)
 	FOR_EACH_ROW(row, process)
 		if (row->kind == PRIVILEGE_PATH || row->kind == PRIVILEGE_VIEW)
 			write_path(out, row);
+		else if (row->kind == PRIVILEGE_HOLD && row->name[0] == '/') /* AppArmor judges files that are handed over as well */
+			(void)fprintf(out, "  # %s\n  %s rw,\n", row->why, row->name);
 	(void)fprintf(out, "}\n");
 }

@@ -246,6 +246,8 @@ def test_an_apparmor_profile_says_what_its_table_says(process):
     assert {rule[:-1].split()[1] for rule in rules if rule.startswith("capability")} == {name[4:].lower() for name in rows.column("CAP")}
     assert {"AF_" + rule[:-1].split()[1].upper() for rule in rules if rule.startswith("network")} == rows.families()
     files = {rule[:-1].rsplit(" ", 1)[0]: rule[:-1].rsplit(" ", 1)[1] for rule in rules if rule.startswith(("/", "{"))}
+    assert {path for path, access in files.items() if access == "rw" and not path.endswith("}")} == {
+        name for name in rows.column("HOLD") if name.startswith("/")}
     writable = {path.removesuffix("{,/,/**}") for path, access in files.items() if access == "rwk"}
     assert writable == rows.paths("RW")
     assert {path for path, access in files.items() if "x" in access} == ({BECOMES[process]} if process in BECOMES else set())
