@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/operations/five-minutes.md, word for word: three machines with a booted Debian 12, our packages in root's home, nothing else of ours."""
+"""docs/operations/five-minutes.md, then lifecycle.md, word for word: three machines with a booted Debian 12, our packages in root's home, nothing else of ours."""
 
 import os
 import subprocess
@@ -18,6 +18,7 @@ import guide  # noqa: E402  (needs the path above)
 import machine as machines  # noqa: E402
 
 PAGE = os.path.join(ROOT, "docs/operations/five-minutes.md")
+LIFECYCLE = os.path.join(ROOT, "docs/operations/lifecycle.md")
 ROOTFS = os.path.join(ROOT, "build/vm/nspawn-guide")
 PREFIX = os.environ.get("GUIDE_PREFIX", "lbgd")
 ADDRESSES = {"control": "192.0.2.10", "web-1": "192.0.2.21", "web-2": "192.0.2.22"}
@@ -105,19 +106,23 @@ def make_site(debs):
         made.end()
 
 
-def test_the_page_word_for_word(site):
-    """Each command succeeds and prints what the page says; all of them take a fraction of the five minutes."""
-    begun, told = time.monotonic(), []
-    for step in guide.steps(PAGE):
+def read_out(site, page):
+    """Type what a page says. Each command succeeds and prints what the page says. @return the machines it was typed on"""
+    begun, typed = time.monotonic(), set()
+    for step in guide.steps(page):
         started = time.monotonic()
         status, output = site.type(step.machine, step.command)
-        told.append(f"{time.monotonic() - started:6.2f} s  {step.machine}: {step.command}")
-        print(told[-1] + "\n" + output)
-        assert status == 0, f"{PAGE}:{step.line}: {step.command}: status {status}\n{output}"
+        typed.add(step.machine)
+        print(f"{time.monotonic() - started:6.2f} s  {step.machine}: {step.command}\n{output}")
+        assert status == 0, f"{page}:{step.line}: {step.command}: status {status}\n{output}"
         complaint = step.check(output)
-        assert not complaint, f"{PAGE}:{step.line}: {step.command}: {complaint}"
+        assert not complaint, f"{page}:{step.line}: {step.command}: {complaint}"
     assert time.monotonic() - begun < SECONDS
-    assert {name for name in ADDRESSES if any(f" {name}: " in line for line in told)} == set(ADDRESSES)
+    return typed
+
+
+def test_the_guide_word_for_word(site):
+    assert read_out(site, PAGE) == set(ADDRESSES)
 
 
 def test_a_bundle_of_a_real_journal_holds_no_token(site):
@@ -158,6 +163,10 @@ def test_a_proxy_from_the_environment_file(site):
     assert "/etc/loopback/fetchd.env holds the proxy's password and can be read by others than root" in web.journal("loopback-fetchd")
     web.write("/etc/loopback/fetchd.env", "", "644")
     web.run("systemctl", "restart", "loopback-fetchd")
+
+
+def test_backup_restore_leave_and_a_site_without_internet_word_for_word(site):
+    assert read_out(site, LIFECYCLE) == set(ADDRESSES)
 
 
 @pytest.mark.parametrize("page, printed, same", [
