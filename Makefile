@@ -165,6 +165,9 @@ install: all units
 deb:
 	@packaging/mkdeb $(VERSION) build/packages
 
+rpm:
+	@packaging/mkrpm $(VERSION) build/packages
+
 # -- Tests ----------------------------------------------------------------------------------------------------------------------
 # tests/unit/test_PROGRAM_x.c is one test program; it links the library and PROGRAM's objects but main.o. test_ipc_x.c and test_doc_x.c
 # link the library alone. tests/netns and tests/control are pytest; what they need in C stands beside them.
@@ -232,6 +235,16 @@ check-control:
 
 check-netns:
 	@tests/check netns
+
+.PHONY: check-takeover check-packages check-operations
+check-takeover:
+	@tests/check takeover
+
+check-packages:
+	@tests/check packages
+
+check-operations:
+	@tests/check operations
 
 # In virtual machines: packages under a real systemd, the kernel's WireGuard, AppArmor, reboot, upgrade; Debian 12 and 13
 .PHONY: check-vm
