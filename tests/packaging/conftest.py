@@ -15,7 +15,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath
 import machine as machines  # noqa: E402  (needs the path above)
 
 OUT = os.path.join(machines.ROOT, "build/check-packages")
-PREFIX = os.environ.get("PACKAGING_PREFIX", "lbpkg")
+# of names that the kernel has once, so that two runs at a time do not meet
+PREFIX = os.environ.get("PACKAGING_PREFIX", f"lbpkg{os.getpid()}")
 
 
 def pytest_configure(config):
