@@ -31,7 +31,7 @@ static void look_at_waiting(struct audited *audited)
 	audit_say(audited, AUDIT_landlock, AUDIT_UNKNOWN, "its paths and no others", not_yet);
 }
 
-static void look_at(struct audited *audited, const struct unit_state *unit)
+static void look_at(struct audited *audited, const struct finder *finder, const struct unit_state *unit)
 {
 	_cleanup_free_ pid_t *threads = audit_tasks(audited);
 
@@ -42,8 +42,10 @@ static void look_at(struct audited *audited, const struct unit_state *unit)
 		audit_landlock(audited);
 		audit_program(audited, threads);
 	}
+	audit_user(audited);
 	audit_namespaces(audited);
 	audit_descriptors(audited);
+	audit_listeners(audited, finder);
 	audit_paths(audited);
 	audit_unit_state(audited, unit);
 }
@@ -104,7 +106,7 @@ static int look_at_one(struct cli *cli, const struct finder *finder, const struc
 		return CLI_OK;
 	audit->count++;
 	if (audited->state == AUDIT_RUNNING)
-		look_at(audited, &unit);
+		look_at(audited, finder, &unit);
 	audited->shipped = NULL; /* it goes with this function */
 	return audited->failed ? cli_fail(&cli->voice, AUDIT_EXIT_UNKNOWN, "memory", "out of memory") : CLI_OK;
 }

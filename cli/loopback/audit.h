@@ -106,6 +106,8 @@ void audit_seccomp(struct audited *audited, const pid_t *threads);
 void audit_landlock(struct audited *audited);
 /** program, program_file, code, environment, apparmor, memory, core_limit, children. */
 void audit_program(struct audited *audited, const pid_t *threads);
+/** user_alone: only where a service manager runs it, since elsewhere its user may be of several hosts at once. */
+void audit_user(struct audited *audited);
 /** ns_*: against those of the host. */
 void audit_namespaces(struct audited *audited);
 /** socket_families, descriptors. */

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 #include "cli/loopback/audit.h"
 
@@ -213,6 +214,29 @@ static bool look_at_anonymous(struct look *look, int fd, const char *link)
 	return true;
 }
 
+/* What its calls make, and where its files lie. */
+static void declared_kinds(const struct audited *audited, struct phrase *out)
+{
+	const struct privileges *privileges = audited->process->privileges;
+
+	phrase_add(out, "log, socket");
+	for (size_t i = 0; i < ARRAY_SIZE(anonymous); i++)
+		for (unsigned call = 0; call < ARRAY_SIZE(anonymous[i].calls) && anonymous[i].calls[call]; call++)
+			if (audit_call_declared(privileges, anonymous[i].calls[call])) {
+				phrase_item(out, "%s", anonymous[i].kind);
+				break;
+			}
+	for (size_t i = 0; i < privileges->count; i++) {
+		const struct privilege *row = &privileges->rows[i];
+		_cleanup_free_ char *place = row->kind == PRIVILEGE_PATH ? audit_place(audited, row) : NULL;
+
+		if (place)
+			phrase_item(out, "%s", place);
+		else if (row->kind == PRIVILEGE_HOLD && row->name[0] == '/')
+			phrase_item(out, "%s (handed over)", row->name);
+	}
+}
+
 /* -- Files and devices --------------------------------------------------------------------------------------------------------------------------- */
 
 static bool is_held(const struct privileges *privileges, const char *path)
@@ -268,16 +292,35 @@ static bool is_log(int fd, int flags, const char *path)
 	return (fd == STDOUT_FILENO || fd == STDERR_FILENO) && flags >= 0 && (flags & O_ACCMODE) == O_WRONLY && !(flags & O_PATH);
 }
 
-static void look_at_path(struct look *look, int fd, const char *link, mode_t mode)
+/*
+ * A device is what its number says, wherever its name lies; and a name from another process's view of the file system is gone with that
+ * process (the tunnel's device after netd has restarted).
+ */
+static void path_of(const char *link, const struct stat *status, char out[static PATH_MAX])
 {
-	int flags = flags_of(look->audited, fd), allowed;
 	static const char deleted[] = " (deleted)";
 	size_t n = strlen(link);
+
+	(void)snprintf(out, PATH_MAX, "%s", link);
+	if (n > sizeof(deleted) && strcmp(link + n - sizeof(deleted) + 1, deleted) == 0)
+		out[n - sizeof(deleted) + 1] = '\0';
+	if (!S_ISCHR(status->st_mode))
+		return;
+	if (status->st_rdev == makedev(10, 200))
+		(void)snprintf(out, PATH_MAX, "/dev/net/tun");
+	else if (status->st_rdev == makedev(1, 3))
+		(void)snprintf(out, PATH_MAX, "/dev/null");
+	else
+		(void)snprintf(out, PATH_MAX, "%.*s (device %u:%u)", PATH_MAX - 64, link, major(status->st_rdev), minor(status->st_rdev));
+}
+
+static void look_at_path(struct look *look, int fd, const char *link, const struct stat *status)
+{
+	int flags = flags_of(look->audited, fd), allowed;
+	mode_t mode = status->st_mode;
 	char path[PATH_MAX];
 
-	(void)snprintf(path, sizeof(path), "%s", link);
-	if (n > sizeof(deleted) && strcmp(link + n - sizeof(deleted) + 1, deleted) == 0)
-		path[n - sizeof(deleted) + 1] = '\0';
+	path_of(link, status, path);
 	tally_add(&look->kinds, file_kind(mode, path));
 	if (is_log(fd, flags, path))
 		return;
@@ -311,7 +354,7 @@ static int look_at(struct look *look, int folder, const char *name)
 		return 0;
 	if (fstatat(folder, name, &status, 0) < 0)
 		return errno == ENOENT ? 0 : -errno;
-	look_at_path(look, fd, link, status.st_mode);
+	look_at_path(look, fd, link, &status);
 	return 0;
 }
 
@@ -352,11 +395,11 @@ static void say_sockets(struct look *look, int error)
 
 static void say_descriptors(struct look *look, int error)
 {
-	static const char declared[] = "sockets, files in its paths, and what its own calls make";
-	_cleanup_phrase_ struct phrase found = { .text = NULL };
+	_cleanup_phrase_ struct phrase declared = { .text = NULL }, found = { .text = NULL };
 
+	declared_kinds(look->audited, &declared);
 	if (error < 0) {
-		audit_unreadable(look->audited, AUDIT_descriptors, declared, error);
+		audit_unreadable(look->audited, AUDIT_descriptors, phrase_text(&declared), error);
 		return;
 	}
 	tally_tell(&look->kinds, &found);
@@ -364,8 +407,7 @@ static void say_descriptors(struct look *look, int error)
 		phrase_add(&found, "; %s", phrase_text(&look->foreign));
 	if (look->foreign_count > NAMED_MAX)
 		phrase_add(&found, " and %u more", look->foreign_count - NAMED_MAX);
-	audit_say(look->audited, AUDIT_descriptors, look->foreign_count ? AUDIT_DIFFERS : AUDIT_SAME, declared, phrase_text(&found));
-	look->audited->failed |= found.failed;
+	audit_say_phrases(look->audited, AUDIT_descriptors, look->foreign_count ? AUDIT_DIFFERS : AUDIT_SAME, &declared, &found);
 }
 
 void audit_descriptors(struct audited *audited)

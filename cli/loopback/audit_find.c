@@ -116,7 +116,7 @@ static int show(const char *name, struct unit *unit)
 	return r < 0 ? r : unit_read_properties(unit, text);
 }
 
-static int unit_look(const struct finder *finder, const char *name, struct unit_state *unit)
+int audit_unit_look(const struct finder *finder, const char *name, struct unit_state *unit)
 {
 	int r = read_shipped(finder, name, unit);
 
@@ -272,7 +272,7 @@ int audit_find(const struct finder *finder, struct audited *audited, struct unit
 {
 	_cleanup_phrase_ struct phrase which = { .text = NULL };
 	pid_t pid = named_pid(finder, audited->process->name, wrong);
-	int r = pid < 0 ? (int)pid : unit_look(finder, audited->process->unit, unit);
+	int r = pid < 0 ? (int)pid : audit_unit_look(finder, audited->process->unit, unit);
 
 	if (r < 0)
 		return r;

@@ -26,8 +26,12 @@ struct unit_state {
  * @return 0; -EINVAL a --pid is not one, told in `wrong`; another negative errno
  */
 _must_check_ int audit_find(const struct finder *finder, struct audited *audited, struct unit_state *unit, struct phrase *wrong);
+/** Read a unit by its name. @param unit as in audit_find() @return 0; negative errno */
+_must_check_ int audit_unit_look(const struct finder *finder, const char *name, struct unit_state *unit);
 void unit_state_free(struct unit_state *unit);
 #define _cleanup_unit_state_ CLEANUP(unit_state_free)
 
 /** unit, unit_table, unit_in_force: only where systemd runs it. */
 void audit_unit_state(struct audited *audited, const struct unit_state *unit);
+/** listeners: the sockets that its unit names, who may connect to them, and their units. */
+void audit_listeners(struct audited *audited, const struct finder *finder);

@@ -63,7 +63,7 @@ static char *join_lines(const char *text)
 int unit_read(struct unit *unit, const char *file, const char *text)
 {
 	_cleanup_free_ char *joined = join_lines(text);
-	bool service = false;
+	bool ours = false;
 	char *rest = NULL;
 	int r = joined ? 0 : -ENOMEM;
 
@@ -74,8 +74,8 @@ int unit_read(struct unit *unit, const char *file, const char *text)
 		if (n == 0 || trimmed[0] == '#' || trimmed[0] == ';')
 			continue;
 		if (trimmed[0] == '[')
-			service = strncmp(trimmed, "[Service]", 9) == 0;
-		else if (service)
+			ours = strncmp(trimmed, "[Service]", 9) == 0 || strncmp(trimmed, "[Socket]", 8) == 0;
+		else if (ours)
 			r = assignment_add(unit, file, trimmed, n);
 	}
 	return r;
@@ -137,6 +137,7 @@ static bool is_taste(const char *key)
 		"LimitDATA", "Nice", "OOM*", "ManagedOOM*", "Restart*", "Timeout*", "WatchdogSec", "RuntimeMaxSec", "StartLimit*", "Log*",
 		"Syslog*", "Environment", "EnvironmentFile", "Slice", "Startup*", "AllowedCPUs", "NUMA*", "TimerSlackNSec", "KillMode",
 		"SendSIGKILL", "FinalKillSignal", "DefaultMemory*", "SuccessExitStatus",
+		"Backlog", "ReceiveBuffer", "SendBuffer", "TriggerLimit*", "PollLimit*", "MaxConnections*",
 	};
 
 	return listed(names, ARRAY_SIZE(names), key);

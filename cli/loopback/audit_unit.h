@@ -18,7 +18,7 @@ struct unit {
 };
 
 /**
- * Add what the [Service] section of a unit file, or of a drop-in, sets; in the order in which systemd reads them.
+ * Add what the [Service] or [Socket] section of a unit file, or of a drop-in, sets; in the order in which systemd reads them.
  * @param file its path, for messages @return 0; -ENOMEM
  */
 _must_check_ int unit_read(struct unit *unit, const char *file, const char *text);

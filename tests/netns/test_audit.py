@@ -21,6 +21,7 @@ FOLDER = os.path.join(rig.ROOT, "build/netns-audit")
 TOOL = os.path.join(rig.ROOT, "build/tests/tools/surplus")
 SAME, DIFFERS, UNKNOWN = 0, 1, 2
 INSTALLED = "/usr/libexec/loopback"
+LISTENING = ("netd", "fetchd", "signd")  # on sockets that the service manager makes
 
 
 def units_of_the_rig(source, target):
@@ -66,7 +67,7 @@ def test_running_suite_is_as_declared(fleet, tmp_path, name, services):
     for process in report["processes"]:
         assert process["pid"] == pids[process["name"]]
         shown = {check["check"]: check["result"] for check in process["checks"]}
-        assert len(shown) == len(process["checks"]) == 30
+        assert len(shown) == len(process["checks"]) == (31 if process["name"] in LISTENING else 30)
         assert [check for check, result in shown.items() if result == "not-shown"] == ["landlock"]
     assert restarts == {service: unit["restarts"] for service, unit in host.units().items()}
     fleet.wait_converged()
@@ -96,7 +97,21 @@ class Bench:
         for name in ("netd", "fetchd", "signd", "controld"):
             self.host.enter("install", "-d", "-o", f"_lb-{name}", "-m", "0700", f"/var/lib/loopback/{name}")
         self.host.enter("install", "-d", "-o", "_lb-fetchd", "-m", "0700", "/var/cache/loopback/fetchd")
+        self.make_sockets()
         self.running = []
+
+    def make_sockets(self):
+        """What the service manager would make of the socket units; nobody listens."""
+        bind = "import os, socket, sys; os.makedirs(os.path.dirname(sys.argv[1]), exist_ok=True); " \
+               "socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).bind(sys.argv[1])"
+        for name in filter(lambda name: name.endswith(".socket"), os.listdir(self.units)):
+            with open(os.path.join(self.units, name), encoding="utf-8") as file:
+                text = file.read()
+            settings = dict(re.findall(r"^(ListenSequentialPacket|SocketUser|SocketMode)=(.*)$", text, re.MULTILINE))
+            path = settings["ListenSequentialPacket"]
+            self.host.enter("/usr/bin/python3", "-c", bind, path)
+            self.host.enter("chown", settings.get("SocketUser", "root"), path)
+            self.host.enter("chmod", settings["SocketMode"], path)
 
     def start(self, name, deviation=None, **variables):
         """Start a stand-in; returns its pid once it is in its sandbox."""
@@ -173,7 +188,7 @@ SURPLUS = [
     ("netd", "open=/etc/shadow", {"descriptors": "/etc/shadow, outside of its paths"}),
     ("fetchd", "open=/etc/hosts", {"descriptors": "/etc/hosts, open for writing"}),
     ("fetchd", "open=/dev/net/tun", {"descriptors": "/dev/net/tun, outside of its paths"}),
-    ("fetchd", "open=/dev/full", {"descriptors": "/dev/full, outside of its paths"}),
+    ("fetchd", "open=/dev/full", {"descriptors": "/dev/full (device 1:7), outside of its paths"}),
     ("netd", "path=/sys/kernel", {"descriptors": "/sys/kernel, outside of its paths"}),
     ("netd", "timer", {"descriptors": "timerfd, which it has no call to make"}),
     ("netd", "memory-code", {"code": "is executable and comes from no file"}),
@@ -210,10 +225,30 @@ def test_text_for_people(bench):
     assert re.search(r"^  DIFFERS +cap_bounding\n +declared  CAP_NET_ADMIN, CAP_BPF\n +found +CAP_NET_ADMIN, CAP_SYS_NICE, CAP_BPF\n"
                      r" +why +\S.*\n +do +\S.*$", done.stdout, re.MULTILINE)
     assert done.stdout.count("DIFFERS") == 1
-    assert done.stdout.splitlines()[-1] == "1 process: 28 as declared, 1 different, 0 not determined, 1 not shown by the kernel"
+    assert done.stdout.splitlines()[-1] == "1 process: 29 as declared, 1 different, 0 not determined, 1 not shown by the kernel"
 
 
 # ---- what lies around the process
+
+
+@pytest.mark.parametrize("change,back,found", [
+    (["chmod", "0666", "/run/loopback/netd/documents.sock"], ["chmod", "0600", "/run/loopback/netd/documents.sock"],
+     "/run/loopback/netd/documents.sock _lb-fetchd 0666"),
+    (["chown", "_lb-wg", "/run/loopback/netd/admin.sock"], ["chown", "root", "/run/loopback/netd/admin.sock"],
+     "/run/loopback/netd/admin.sock _lb-wg 0600"),
+    (["mv", "/run/loopback/netd/view.sock", "/run/loopback/netd/x"], ["mv", "/run/loopback/netd/x", "/run/loopback/netd/view.sock"],
+     "/run/loopback/netd/view.sock is not there"),
+])
+def test_who_may_connect(bench, change, back, found):
+    """A socket's owner or mode that is not its unit's, and one that is not there."""
+    pid = bench.start("netd")
+    bench.host.enter(*change)
+    try:
+        status, report = bench.audit("netd", pid)
+    finally:
+        bench.host.enter(*back)
+    assert status == DIFFERS and set(not_same(report)) == {"listeners"}
+    assert found in not_same(report)["listeners"]["found"]
 
 
 @pytest.mark.parametrize("make,found", [

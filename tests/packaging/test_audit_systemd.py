@@ -57,7 +57,7 @@ def test_units_as_shipped(host):
         pid = host.properties("loopback-wg" if name == "wg-launch" else f"loopback-{name}", "MainPID")["MainPID"]
         checks = {check["check"]: check for check in processes[name]["checks"]}
         assert processes[name]["pid"] == int(pid)
-        assert {"unit", "unit_table", "unit_in_force"} <= set(checks)
+        assert {"unit", "unit_table", "unit_in_force", "user_alone"} <= set(checks)
         assert checks["ns_mount"]["found"].startswith("its own") and checks["ns_network"]["found"].startswith("the host's")
         assert "by the service manager, which can only take away" in checks["seccomp"]["found"]
     for name in ("controld", "signd"):
@@ -156,6 +156,42 @@ def test_a_shipped_unit_that_is_not_as_the_table(host):
         host.run("systemctl", "restart", "loopback-fetchd.service")
     assert status == DIFFERS and set(found["fetchd"]) == {"unit_table", "cap_bounding"}
     assert found["fetchd"]["unit_table"]["found"] == "CapabilityBoundingSet=CAP_SYS_ADMIN, where the table has none"
+
+
+def test_loosened_socket(host):
+    """A drop-in of a socket that lets everybody bring documents."""
+    path = "/etc/systemd/system/loopback-netd-documents.socket.d/50-loose.conf"
+    host.write(path, "[Socket]\nSocketMode=0666\nBacklog=5\n")
+    units = ("loopback-netd-documents.socket", "loopback-netd.service", "loopback-fetchd.service")
+    try:
+        host.run("systemctl", "daemon-reload")
+        host.run("systemctl", "stop", *units)
+        host.run("systemctl", "start", *units)
+        status, _, found = audit(host, "--process", "netd")
+    finally:
+        host.run("rm", "-r", os.path.dirname(path))
+        host.run("systemctl", "daemon-reload")
+        host.run("systemctl", "stop", *units)
+        host.run("systemctl", "start", *units)
+    assert status == DIFFERS and set(found["netd"]) == {"listeners"}
+    assert "documents.sock _lb-fetchd 0666" in found["netd"]["listeners"]["found"]
+    assert f"{path} sets SocketMode=0666; shipped: 0600" in found["netd"]["listeners"]["found"]
+    assert "Backlog" not in found["netd"]["listeners"]["found"]
+    status, _, found = audit(host)
+    assert status == SAME, found
+
+
+def test_another_process_of_its_user(host):
+    """Whatever it is: it may end the daemon, and write its files."""
+    process = subprocess.Popen(host.inside("setpriv", "--reuid=_lb-fetchd", "--clear-groups", "sleep", "60"))
+    try:
+        host.wait("it", lambda: host.status("pgrep", "-u", "_lb-fetchd", "sleep") == 0)
+        status, _, found = audit(host, "--process", "fetchd")
+    finally:
+        host.run("kill", *host.run("pgrep", "-u", "_lb-fetchd", "sleep").split())
+        process.wait()
+    assert status == DIFFERS and set(found["fetchd"]) == {"user_alone"}
+    assert found["fetchd"]["user_alone"]["found"].endswith(" has it too")
 
 
 def test_what_should_run_and_does_not(host):
