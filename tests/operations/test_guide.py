@@ -14,7 +14,10 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(ROOT, "tests/packaging"))
 
-import guide  # noqa: E402  (needs the path above)
+sys.path.insert(0, os.path.join(ROOT, "tests/netns"))
+
+import connect_proxy  # noqa: E402  (needs the paths above)
+import guide  # noqa: E402
 import machine as machines  # noqa: E402
 
 PAGE = os.path.join(ROOT, "docs/operations/five-minutes.md")
@@ -29,13 +32,15 @@ SECONDS = 120
 
 @pytest.fixture(scope="session", name="debs")
 def make_debs():
-    """{package: path}, of this tree."""
+    """{package: path}, of this tree. GUIDE_PACKAGES: a folder where they have just been made."""
+    with open(os.path.join(ROOT, "Makefile"), encoding="utf-8") as file:
+        version = next(line.split()[-1] for line in file if line.startswith("VERSION :="))
     folder = os.environ.get("GUIDE_PACKAGES")
     if not folder:
         folder = machines.tidy(os.path.join(ROOT, "build/check-guide"))
-        version = next(line.split()[-1] for line in open(os.path.join(ROOT, "Makefile"), encoding="utf-8") if line.startswith("VERSION :="))
         subprocess.run([os.path.join(ROOT, "packaging/mkdeb"), version, folder], check=True)
-    return {name.partition("_")[0]: os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".deb")}
+    return {name.partition("_")[0]: os.path.join(folder, name) for name in os.listdir(folder)
+            if name.endswith(".deb") and name.split("_")[1] == version}
 
 
 def ip(*words):
@@ -161,8 +166,33 @@ def test_a_proxy_from_the_environment_file(site):
     web.run("systemctl", "restart", "loopback-fetchd")
     web.wait("the control plane is back", lambda: ", online," in web.run("loopback", "status"))
     assert "/etc/loopback/fetchd.env holds the proxy's password and can be read by others than root" in web.journal("loopback-fetchd")
-    web.write("/etc/loopback/fetchd.env", "", "644")
+    web.write("/etc/loopback/fetchd.env", "", "600")
     web.run("systemctl", "restart", "loopback-fetchd")
+
+
+def test_a_host_that_leaves_and_enrols_through_a_proxy(site):
+    """A real proxy, which wants a password, at the switch; the host has no other way to the control plane."""
+    web, control = site.machines["web-2"], site.machines["control"]
+    ip("-n", site.switch, "address", "add", "192.0.2.1/24", "dev", "sw0")
+    site.border, site.BORDER = site.switch, "192.0.2.1"
+    proxy = connect_proxy.Proxy(site, credentials=("office", 'p@ss%"word'))
+    try:
+        web.run("ip", "route", "add", "blackhole", "192.0.2.10/32")
+        web.write("/etc/loopback/fetchd.env", f"https_proxy=http://office:p%40ss%25%22word@192.0.2.1:{proxy.port}\n", "600")
+        web.run("systemctl", "restart", "loopback-fetchd")
+        web.wait("online through the proxy", lambda: ", online," in web.run("loopback", "status"))
+        web.run("loopback", "leave")
+        token = control.run("loopbackctl", "token", "create", "--workspace", "prod", "--network", "mesh")
+        web.run("loopback", "enroll", "--url", "https://192.0.2.10:8443", "--ca", "/root/tls.crt", "--token-file", "-", text=token)
+        assert "State          running" in web.run("loopback", "status")
+        assert set(proxy.asked) == {"CONNECT 192.0.2.10:8443 HTTP/1.1"} and "ss%25" not in web.journal("loopback-fetchd")
+        # The mesh itself goes from host to host.
+        assert web.status("ping", "-c", "1", "-W", "5", "100.64.0.1") == 0
+    finally:
+        proxy.close()
+        web.run("ip", "route", "del", "blackhole", "192.0.2.10/32")
+        web.write("/etc/loopback/fetchd.env", "", "600")
+        web.run("systemctl", "restart", "loopback-fetchd")
 
 
 def test_backup_restore_leave_and_a_site_without_internet_word_for_word(site):
