@@ -22,7 +22,7 @@ class Attempt:
         @param tries    what it tries, for a person
         @param steps    lines of script.h; {words} are filled in from the target
         @param expect   {daemon: outcome}; daemons that are not named do not try it. A target's name before an outcome: see outcome()
-        @param over     what it is tried on, each: None (nothing in particular), or a key of targets() in standin.py
+        @param over     what it is tried on, each: None (nothing in particular), or a key of targets() in place.py
         @param control  steps that work without the sandbox, if the attempt's own do not say enough
         @param exempt   why there is no control run that works: words, or {errno names that the kernel without that part gives}
         @param unit     {daemon: outcomes} with the real units, where it differs because the unit's mount namespace carries it
@@ -176,10 +176,14 @@ for _number in range(0, 64):
                             control=[f"call socket {_number} {1 if _number == 40 else 5 if _number == 38 else 3} 0"], exempt=_UNKNOWN))
 for _name, _number in (("inet", 2), ("inet6", 10)):
     for _kind, _type, _protocol, _may in (("tcp", 1, 0, "done"), ("udp", 2, 0, "done"), ("raw", 3, 255, "EPERM"), ("icmp", 3, 1, "EPERM"),
-                                          ("packet", 10, 3, "EPERM"), ("mptcp", 1, 262, "done")):
+                                          ("packet", 10, 3, "EPERM" if _number == 2 else "ESOCKTNOSUPPORT"), ("mptcp", 1, 262, "done")):
         FAMILIES.append(Attempt(f"{_name}-{_kind}", f"an internet socket: {_kind}", [f"call socket {_number} {_type} {_protocol}"],
                                 each("SIGSYS", fetchd=_may, wg=_may), exempt=_UNKNOWN if _kind == "packet" else None))
 FAMILIES += [
+    Attempt("tcp-connect", "a TCP connection to the control plane. A tunnel speaks UDP: Landlock of Linux 6.7 denies it the rest",
+            ["data to u16:2 be16:8443 x:c612000a z:8", "call socket 2 1 0", "call connect $0 @to 16"], each("0:SIGSYS", fetchd="done", wg="EACCES")),
+    Attempt("tcp-listen", "a TCP port to be reached by", ["data at u16:2 be16:7777 z:12", "call socket 2 1 0", "call bind $0 @at 16", "call listen $0 8"],
+            each("0:SIGSYS", fetchd="2:SIGSYS", wg="1:EACCES")),
     Attempt("socketpair-inet", "two internet sockets at once", ["data two z:8", "call socketpair 2 1 0 @two"],
             each("SIGSYS", wg="ENOSYS", fetchd="EOPNOTSUPP"), exempt={"EOPNOTSUPP"}),
     Attempt("family-high-bits", "an internet socket, its family's number dressed up as another", ["call socket 0x100000002 1 0"],

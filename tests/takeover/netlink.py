@@ -89,7 +89,7 @@ def address(index, text, length=32, remove=False):
 
 def route(text, length, index, table=254, remove=False, *attributes):
     """Add or remove an IPv4 route; the most specific wins, so it takes over what others have."""
-    body = struct.pack("BBBBBBBBI", 2, length, 0, 0, table, 4, 253, 1, 0)
+    body = struct.pack("BBBBBBBBI", 2, length, 0, 0, table, 0 if remove else 4, 253, 1, 0)
     parts = [attribute(1, socket.inet_aton(text))] if length else []
     return message(DELROUTE if remove else NEWROUTE, ACK | (0 if remove else CREATE | REPLACE),
                    body + b"".join([*parts, attribute(4, index), *attributes]))

@@ -45,6 +45,12 @@ def _with_tap(*requests, then=()):
     return lines
 
 
+def _xdp(place):
+    """Lines that put the program whose descriptor step 0 returned on tenant0."""
+    request = nl.message(nl.NEWLINK, nl.ACK, nl.link(place["tenant0"], attributes=(nest(IFLA["xdp"], attribute(1, 0)),)))
+    return ["call socket 16 3 0", f"data xdp x:{request[:-4].hex()} r:0", f"call sendto $1 @xdp {len(request)} 0 0 0", "ack $1"]
+
+
 def _mirror(place):
     return nl.mirror_filter(place["tenant0"], CLSACT_INGRESS, place["lo"], False)
 
@@ -60,7 +66,7 @@ PACKETS = [
     Packet("link-mac", "change its hardware address", route(change_link("tenant0", attribute(IFLA["address"], b"\x02\x00\x00\x00\x00\x77")))),
     Packet("link-delete", "delete it", route(nl.message(nl.DELLINK, nl.ACK, named("tenant0")))),
     Packet("link-bridge", "put it into a bridge of its own", route(new_link("bridge", "bridge-lb"), lambda at: change_link(
-           "tenant0", attribute(IFLA["master"], int(socket.if_nametoindex("lo")) and at["next"])))),
+           "tenant0", attribute(IFLA["master"], at["next"])))),
     Packet("link-make", "make interfaces of any kind that the kernel has or can load: veth", route(veth("made0", "made1"))),
     Packet("link-make-ifb", "ifb", route(new_link("ifb", "made0"))),
     Packet("link-make-vxlan", "vxlan: frames to any address of the internet, by the kernel's own socket",
@@ -73,10 +79,10 @@ PACKETS = [
     Packet("netns-move", "move somebody's interface into another network namespace", route(
            lambda at: change_link("tenant0", attribute(IFLA["net_ns_pid"], at["box"])))),
     Packet("netns-make", "make an interface inside a container's network", route(lambda at: veth("made0", "made1", attribute(IFLA["net_ns_pid"], at["box"])))),
-    Packet("netns-down", "set an interface inside a container's network down", route(
-           lambda at: nl.message(nl.NEWNSID, nl.ACK, struct.pack("B3x", 0) + attribute(1, 77) + attribute(2, at["box"])),
-           lambda at: nl.message(nl.NEWLINK, nl.ACK, nl.link(at["tenant1"], flags=0, change=1, attributes=(attribute(IFLA["target_netnsid"], 77),))))),
-    Packet("netns-enter", "have a socket inside a container's network", ["call setns 0 0x40000000"], "SIGSYS"),
+    Packet("netns-delete", "delete an interface inside a container's network", route(
+           lambda at: nl.message(nl.DELLINK, nl.ACK, nl.link(at["tenant1"], attributes=(attribute(IFLA["target_netnsid"], at["nsid"]),))))),
+    Packet("netns-enter", "have a socket inside a container's network", ["call setns 0 0x40000000"], "SIGSYS",
+           control=["data path s:/proc/self/ns/net z:1", "call openat -100 @path 0 0", "call setns $0 0x40000000"]),
     # addresses, routes, neighbours
     Packet("address-add", "add an address to somebody's interface", route(lambda at: nl.address(at["tenant0"], "10.77.0.9"))),
     Packet("address-remove", "remove its address", route(lambda at: nl.address(at["tenant0"], "10.77.0.1", 24, remove=True))),
@@ -102,12 +108,8 @@ PACKETS = [
                      lambda at: nl.mirror_filter(at["next"], CLSACT_INGRESS, at["tenant0"], True),
                      then=("data frame x:ffffffffffff020000000077 be16:0x88b5 s:takeover z:40", "call write $0 @frame 62"))),
     # programs: it holds CAP_BPF and CAP_NET_ADMIN, but no descriptor of a program can come to it
-    Packet("xdp-attach", "attach a program to an interface (XDP)", lambda at: ["data empty z:1", "call memfd_create @empty 0", *send(nl.ROUTE, first=1),
-           f"data xdp x:{nl.message(nl.NEWLINK, nl.ACK, nl.link(at['tenant0']) + struct.pack('HHHH', 12, IFLA['xdp'] | 0x8000, 8, 1)).hex()} r:0",
-           "call sendto $1 @xdp 44 0 0 0", "ack $1"], "EINVAL",
-           control=lambda at: [*nl.XDP_PROGRAM, "call bpf 5 @load 72", *send(nl.ROUTE, first=1),
-           f"data xdp x:{nl.message(nl.NEWLINK, nl.ACK, nl.link(at['tenant0']) + struct.pack('HHHH', 12, IFLA['xdp'] | 0x8000, 8, 1)).hex()} r:0",
-           "call sendto $1 @xdp 44 0 0 0", "ack $1"]),
+    Packet("xdp-attach", "attach a program to an interface (XDP)", lambda at: ["data empty z:1", "call memfd_create @empty 0", *_xdp(at)], "EINVAL",
+           control=lambda at: [*nl.XDP_PROGRAM, "call bpf 5 @load 72", *_xdp(at)]),
     Packet("tc-program", "attach a program to an interface (tc)", route(lambda at: nl.qdisc(at["tenant0"], "clsact", INGRESS, 0xFFFF0000),
            lambda at: nl.ebpf_filter(at["tenant0"], CLSACT_INGRESS, 0)), "EINVAL", exempt="as xdp-attach"),
     # the tun device
@@ -121,8 +123,9 @@ PACKETS = [
     Packet("tun-socket-filter", "a filter on it", _TAP + ["data none z:16", "call ioctl $0 0x401054d5 @none"], "SIGSYS",
            control=[*_TAP, "data accept u16:6 z:2 u32:0xffff", "data filter u16:1 z:6 p:accept", "call ioctl $0 0x401054d5 @filter"]),
     # its own sockets: options that CAP_NET_ADMIN allows
-    Packet("socket-filter", "a classic BPF filter on a socket", ["data accept u16:6 z:2 u32:0xffff", "data filter u16:1 z:6 p:accept", "call socket 1 1 0",
-           "call setsockopt $0 1 26 @filter 16"], "SIGSYS"),
+    Packet("socket-filter", "a classic BPF filter on a socket of its own, which netd itself sets on its netlink socket",
+           ["data accept u16:6 z:2 u32:0xffff", "data filter u16:1 z:6 p:accept", "call socket 1 1 0", "call setsockopt $0 1 26 @filter 16"]),
+    Packet("socket-mark", "mark what a socket of its own sends", ["data mark u32:7", "call socket 1 1 0", "call setsockopt $0 1 36 @mark 4"], "SIGSYS"),
     Packet("socket-program", "an eBPF program on a socket", ["data fd u32:0", "call socket 1 1 0", "call setsockopt $0 1 50 @fd 4"], "SIGSYS",
            control=["data code x:b700000000000000 x:9500000000000000", "data licence s:GPL z:1",
                     "data load u32:1 u32:2 p:code p:licence u32:0 u32:0 u64:0 u32:0 u32:0 z:16 u32:0 u32:0", "call bpf 5 @load 72", "data fd r:0",
@@ -136,8 +139,6 @@ PACKETS = [
            "tcp_metrics", lambda number: generic(number, 2))),
     Packet("generic-mptcp", "announce addresses to MPTCP peers (mptcp_pm)", genl("mptcp_pm", lambda number: generic(
            number, 1, nest(1, attribute(1, struct.pack("H", 2)), attribute(3, socket.inet_aton("10.77.0.1")), attribute(6, 4))))),
-    Packet("generic-netlabel", "labels that SELinux and Smack put on packets (NetLabel)", genl("NLBL_UNLBL", lambda number: generic(
-           number, 1, attribute(1, b"\x01"), version=3))),
     Packet("generic-seg6", "the source address of segment routing (SEG6)", genl("SEG6", lambda number: generic(
            number, 3, attribute(1, socket.inet_pton(10, "2001:db8::77"))))),
     Packet("generic-taskstats", "what any process of the host has used of processor, memory and disk, and its name (TASKSTATS): no memory, but news of it",

@@ -12,7 +12,7 @@ import pytest
 import attempts
 import fleetview
 import rig as rigs
-import standin
+import place as places
 
 GROUPS = {"processes": attempts.PROCESSES, "files": attempts.FILES, "sockets": attempts.SOCKETS, "families": attempts.FAMILIES,
           "rights": attempts.RIGHTS, "kernel": attempts.KERNEL}
@@ -47,13 +47,13 @@ class Witness:
         seen.update({f"rest of {name}": fleetview.others_view(self.fleet, name) for name in FLEET_HOSTS})
         for name in ("h1", "cp"):
             host = self.fleet.host(name)
-            seen[f"installed on {name}"] = digests(host, INSTALLED, standin.PROGRAMS[self.daemon])
+            seen[f"installed on {name}"] = digests(host, INSTALLED, places.PROGRAMS[self.daemon])
             folders = [f"/var/lib/loopback/{other}" for other in KEPT[name] if other != self.daemon]
             seen[f"state on {name}"] = digests(host, folders)
             seen[f"users on {name}"] = host.enter("cat", "/etc/passwd", "/etc/group").stdout
-        seen["processes"] = {name: pid for name, pid in standin.daemons(self.fleet).items() if name != self.daemon}
+        seen["processes"] = {name: pid for name, pid in places.daemons(self.fleet).items() if name != self.daemon}
         seen["restarts"] = {(name, service): unit["restarts"] for name in ("h1", "h2", "cp") for service, unit in self.fleet.host(name).units().items()
-                            if not (name == standin.WHERE[self.daemon] and service == f"loopback-{self.daemon}")}
+                            if not (name == places.WHERE[self.daemon] and service == f"loopback-{self.daemon}")}
         return seen
 
     def compare(self):
@@ -64,7 +64,10 @@ class Witness:
 
     def all(self):
         """What there is once the daemon is the real one again: its own program, the whole mesh, what the control plane says."""
-        seen = {f"mesh of {name}": fleetview.overlay_view(self.fleet, name) for name in FLEET_HOSTS}
+        seen = {}
+        for name in FLEET_HOSTS:  # without what an interface that was made anew has anew: its number and its link-local address
+            seen[f"mesh of {name}"] = [fleetview.settled_peers(self.fleet, name)] + [self.fleet.host(name).enter("ip", *words).stdout for words in (
+                ("-br", "-4", "address", "show", "lb0"), ("-4", "route", "show", "dev", "lb0"))]
         seen["programs"] = [digests(self.fleet.host(name), INSTALLED) for name in ("h1", "cp")]
         seen["network"] = {key: value for key, value in self.fleet.status().items() if key in ("generation", "converged")}
         return seen
@@ -76,8 +79,8 @@ def tenants_fixture(deployment):
     for name in FLEET_HOSTS:
         host = deployment.host(name)
         rigs.wait_until(f"{name}: addresses", lambda host=host: "tentative" not in host.enter("ip", "-6", "address").stdout)
-    made = [standin.Tenant(deployment.host(name)) for name in ("h1", "cp")]
-    network = standin.Network(deployment.host("h1"))
+    made = [places.Tenant(deployment.host(name)) for name in ("h1", "cp")]
+    network = places.Network(deployment.host("h1"))
     network.make()
     yield made
     network.end()
@@ -93,15 +96,15 @@ def siege_fixture(fleet, tenants, request):
     pings = fleetview.Pings(fleet, ("h2", "h3") if daemon == "wg" else ("h1", "h2", "h3"), interval=0.05)
     witness = Witness(fleet, daemon)
     whole = witness.all()
-    place = standin.StandIn(fleet, daemon)
+    place = places.StandIn(fleet, daemon)
     try:
         yield place
         witness.compare()
         assert pings.stop()[1] == 0
     finally:
         place.end()
-        fleet.host(standin.WHERE[daemon]).launch("wait")
-        own = os.path.join(fleet.host(standin.WHERE[daemon]).folder, "lib", daemon)
+        fleet.host(places.WHERE[daemon]).launch("wait")
+        own = os.path.join(fleet.host(places.WHERE[daemon]).folder, "lib", daemon)
         for name in ("takeover", "takeover-link"):
             if os.path.lexists(os.path.join(own, name)):
                 os.unlink(os.path.join(own, name))
@@ -114,7 +117,7 @@ def tried(place, group):
     """[(attempt, target, wanted, result)] of all that this daemon tries of a group."""
     found = []
     for entry in GROUPS[group]:
-        for target, words in standin.targets(place.fleet, place.daemon, entry.over).items():
+        for target, words in places.targets(place.fleet, place.daemon, entry.over).items():
             wanted = entry.outcome(place.daemon, target)
             if wanted is not None:
                 found.append((entry, target, wanted, place.attempt(entry.name, lines_of(entry.steps, words))))
@@ -136,9 +139,20 @@ def all_targets(fleet, over):
     """{(host, target): words} of everything that an attempt of any daemon is tried on."""
     found = {}
     for daemon in attempts.DAEMONS:
-        for target, words in standin.targets(fleet, daemon, over).items():
-            found[(standin.WHERE[daemon] if over not in (None, "daemons") else "h1"), target] = words
+        for target, words in places.targets(fleet, daemon, over).items():
+            found[(places.WHERE[daemon] if over not in (None, "daemons") else "h1"), target] = words
     return found
+
+
+def clean(host, words):
+    """Take away what a control run of the files' group made, as if somebody from outside had done it."""
+    for folder in ("/run/tenant", "/run/tenant/folder", words.get("path", "/nonexistent")):
+        for name in ("takeover", "takeover-link", "copy", "own", "copy-link"):
+            path = f"/proc/{host.holder}/root{folder}/{name}"
+            if os.path.isdir(path) and not os.path.islink(path):
+                os.rmdir(path)
+            elif os.path.lexists(path):
+                os.unlink(path)
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -151,13 +165,10 @@ def test_control_runs(fleet, tenants, group):
             continue
         for (host, target), words in all_targets(fleet, entry.over).items():
             words = dict(words, own="/run/tenant/folder")
-            for junk in ("takeover", "copy", "own", "copy-link", "folder/takeover", "folder/takeover-link"):
-                fleet.host(host).enter("rm", "-rf", f"/run/tenant/{junk}", f"{words.get('path', '/run/tenant')}/takeover")
-            result = standin.control(fleet, host, entry.name, lines_of(entry.control or entry.steps, words))
+            clean(fleet.host(host), words)
+            result = places.control(fleet, host, entry.name, lines_of(entry.control or entry.steps, words))
             if result.outcome != "done" and not (isinstance(entry.exempt, set) and result.outcome in entry.exempt):
                 wrong.append(f"{entry.name}" + (f" on {target}" if target else "") + f": {result.short()} {result.ended} ({result.text.strip()[-200:]})")
-            if "/takeover" in " ".join(entry.steps):
-                fleet.host(host).enter("rm", "-rf", f"{words.get('path', '/run/tenant')}/takeover")
-            fleet.host(host).enter("sh", "-c", "rmdir /sys/fs/cgroup/takeover 2>/dev/null; true")
+            clean(fleet.host(host), words)
     assert not wrong, "without a sandbox these do not work either, and prove nothing:\n" + "\n".join(wrong)
     fleet.wait_converged()

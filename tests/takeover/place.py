@@ -111,7 +111,7 @@ class Tenant:
         self.host, self.processes = host, []
         host.enter("mkdir", "-p", "/run/tenant/folder", "/sys/fs/cgroup")
         host.enter("sh", "-c", "echo secret >/run/tenant/open; echo secret >/run/tenant/closed; chmod 644 /run/tenant/open; chmod 600 /run/tenant/closed; "
-                               "chmod 777 /run/tenant/folder; mountpoint -q /sys/fs/cgroup || mount -t cgroup2 none /sys/fs/cgroup")
+                               "chmod 777 /run/tenant/folder; mount -t cgroup2 none /sys/fs/cgroup")
         script = ("import socket,os,sys,time\n"
                   "made=[]\n"
                   "for name,kind,mode in (('open.sock',1,0o777),('closed.sock',1,0o600),('open.dgram',2,0o777)):\n"
@@ -152,6 +152,7 @@ class Network:
             for line in ip("ip", *where, "-o", "link").stdout.splitlines():
                 number, name = line.split(":")[:2]
                 numbers.setdefault(name.strip().partition("@")[0], int(number))
+        numbers["nsid"] = next(int(line.split()[1]) for line in ip("ip", "netns", "list-id").stdout.splitlines() if "box" in line)
         numbers["box"] = int(ip("ip", "netns", "pids", "box").stdout.split()[0])
         return numbers
 
@@ -166,7 +167,7 @@ class Network:
     def take_away(self):
         """The interface and whatever an attempt made."""
         self.host.enter("sh", "-c", "for name in tenant0 renamed0 made0 bridge-lb tap-lb; do ip link delete $name; ip -n box link delete $name; done 2>/dev/null; "
-                        "ip -n box link delete tenant1 2>/dev/null; ip rule delete priority 7 2>/dev/null; ip addrlabel delete prefix 2001:db8::77/128 "
+                        "ip -n box link delete tenant1 2>/dev/null; ip rule delete priority 7 2>/dev/null; ip addrlabel delete prefix 2001:db8::77/128 label 77 "
                         "2>/dev/null; ip nexthop flush 2>/dev/null; ip mptcp endpoint flush 2>/dev/null; true")
 
     def end(self):
