@@ -317,6 +317,8 @@ static int rule_add(scmp_filter_ctx filter, const struct privilege *row)
 			compare[count++] = SCMP_CMP(2, SCMP_CMP_EQ, (uint64_t)row->protocol);
 		return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), count, compare);
 	}
+	if (row->compare == COMPARE_ABSENT)
+		return seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), row->number, 0);
 	if (row->compare == COMPARE_EQ)
 		compare[count++] = SCMP_CMP(row->argument, SCMP_CMP_EQ, row->value);
 	else if (row->compare == COMPARE_MASK)

@@ -6,6 +6,7 @@
 #include <linux/landlock.h>
 #include <linux/sockios.h>
 #include <seccomp.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -17,6 +18,13 @@
 #define FS_RIGHTS_ABI_1 ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
 #define FS_REFER (1ULL << 13)    /* ABI 2 */
 #define FS_TRUNCATE (1ULL << 14) /* ABI 3 */
+#define NET_TCP (3ULL)           /* ABI 4: bind and connect; a tunnel speaks UDP */
+#define SCOPE_ALL (3ULL)         /* ABI 6: abstract sockets of others, signals to others */
+
+/* struct landlock_ruleset_attr, of which the headers of older distributions know only the beginning */
+struct ruleset {
+	uint64_t fs, net, scoped;
+};
 
 static uint64_t rights_known(long abi)
 {
@@ -42,7 +50,8 @@ static int path_allow(int ruleset, const char *path)
 int filter_paths(const struct privileges *privileges, const char *program)
 {
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-	struct landlock_ruleset_attr handled = { .handled_access_fs = rights_known(abi) };
+	const struct ruleset handled = { .fs = rights_known(abi), .net = NET_TCP, .scoped = SCOPE_ALL };
+	size_t size = abi >= 6 ? sizeof(handled) : abi >= 4 ? offsetof(struct ruleset, scoped) : sizeof(handled.fs);
 	_cleanup_close_ int ruleset = -1;
 	int r;
 
@@ -50,7 +59,7 @@ int filter_paths(const struct privileges *privileges, const char *program)
 		log_warning("this kernel has no Landlock (%s); only the unit's mount namespace limits paths", strerror(errno));
 		return 0;
 	}
-	ruleset = (int)syscall(SYS_landlock_create_ruleset, &handled, sizeof(handled.handled_access_fs), 0);
+	ruleset = (int)syscall(SYS_landlock_create_ruleset, &handled, size, 0);
 	if (ruleset < 0)
 		return log_errno(errno, "cannot create a Landlock ruleset");
 	r = path_allow(ruleset, program);

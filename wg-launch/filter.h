@@ -9,7 +9,7 @@
 
 /**
  * Only the paths of the table may be read from now on (uapi/linux/landlock.h), and only `program` and the libraries executed. Nothing may be
- * written, made or removed. Without Landlock in the kernel: a warning.
+ * written, made or removed. Where the kernel knows how, no TCP (6.7), and no signals and abstract sockets to others (6.12). Without Landlock in the kernel: a warning.
  * @return 0; negative errno, logged
  */
 _must_check_ int filter_paths(const struct privileges *privileges, const char *program);

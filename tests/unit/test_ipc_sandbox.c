@@ -84,6 +84,7 @@ static int use_what_is_declared(void *arg)
 
 	EXPECT(entered(arg) == 0);
 	EXPECT(syscall(SYS_getppid) > 0);
+	EXPECT(syscall(SYS_clone3, NULL, 0) == -1 && errno == ENOSYS); /* absent is no death */
 	sockets[0] = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 	sockets[1] = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
 	EXPECT(sockets[0] >= 0 && sockets[1] >= 0);
