@@ -381,6 +381,16 @@ def test_usage(bench):
     assert done.returncode == UNKNOWN and "only root" in done.stderr
 
 
+def test_manual_names_every_check():
+    """Names of checks are promised to programs."""
+    with open(os.path.join(rig.ROOT, "cli/loopback/audit_aspects.def"), encoding="utf-8") as file:
+        names = set(re.findall(r"^ASPECT\((\w+),", file.read(), re.MULTILINE))
+    with open(os.path.join(rig.ROOT, "docs/man/loopback.8"), encoding="utf-8") as file:
+        items = [line for line in file if line.startswith(".It ")]
+    promised = {word for line in items for word in line.split()}
+    assert len(names) > 30 and names <= promised
+
+
 def test_found_by_what_it_executes(bench):
     """Without --pid and without systemd. Where several would fit, none is taken."""
     program = os.path.join(rig.ROOT, "build/bin/loopback")
