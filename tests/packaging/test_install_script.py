@@ -66,11 +66,16 @@ def token(control):
     return ctl(control, "token", "create", "--workspace", "servers", "--network", "mesh")["token"]
 
 
+def gone(host):
+    """dpkg knows of nothing of ours, and of nothing half way."""
+    return host.run("dpkg-query", "-W", "-f", "${db:Status-Status}", AGENT, check=False) in ("", "not-installed") and host.run("dpkg", "--audit") == ""
+
+
 def untouched(host, done, says):
     """It failed and said why; no file is there that was not, none is gone, nothing of ours is installed."""
     assert done.returncode == 1 and says in done.stderr, (done.stdout, done.stderr)
     assert host.files() == host.before
-    assert host.status("dpkg-query", "-W", AGENT) != 0
+    assert gone(host)
     assert host.run("sh", "-c", "ls /var/tmp /tmp") == "/tmp:\n\n/var/tmp:\n" or "loopback." not in host.run("sh", "-c", "ls /var/tmp /tmp")
 
 
@@ -214,26 +219,27 @@ def test_a_newer_version_stays(fresh, packages, tmp_path):
 # -- what may go wrong
 
 def test_arguments(fresh):
-    control, host = fresh
+    _, host = fresh
     for arguments, variables, says in (
             (("--offline",), {}, "expected a folder"), (("--offline", "/nonexistent"), {}, "expected a folder"), (("--help",), {}, "not understood"),
             (("--offline", "/root", "more"), {}, "expected a folder"), ((), {"LOOPBACK_MIRROR": "ftp://x"}, "LOOPBACK_MIRROR"),
             ((), {"LOOPBACK_MIRROR": "-o/etc/x"}, "LOOPBACK_MIRROR"), ((), {"LOOPBACK_TOKEN_FILE": "/nonexistent"}, "No such file"),
             ((), {"LOOPBACK_CA": "/nonexistent"}, "of which 0 came"), (("--offline", "/root"), {}, "is not there")):
-        untouched(host, install(host, *arguments, **variables), says)
+        done = install(host, *arguments, **variables)
+        assert done.returncode == 1 and says in done.stderr, (arguments, variables, done)
+    untouched(host, done, "is not there")
 
 
-@pytest.mark.parametrize("wrong", ["of another root", "cut short", "without a root", "empty", "not one", "another line"])
-def test_a_token_that_cannot_be_this_deployments(fresh, wrong):
-    """Refused before anything is fetched."""
+def test_tokens_that_cannot_be_this_deployments(fresh):
+    """Refused before anything is fetched; the secret is not repeated."""
     control, host = fresh
     made = token(control)
     half = made.rsplit(".", 1)[0]
-    text = {"of another root": half + "." + "5a" * 32, "cut short": made[:-5], "without a root": half, "empty": "", "not one": "let me in",
-            "another line": made + "\nx"}[wrong]
-    done = install(host, LOOPBACK_TOKEN_FILE="-", text=text)
-    untouched(host, done, "no token of this deployment")
-    assert "Nothing was changed" in done.stderr and half.split(".")[1] not in done.stdout + done.stderr
+    for text in (half + "." + "5a" * 32, made[:-5], half, "", "let me in", made + "\nx"):
+        done = install(host, LOOPBACK_TOKEN_FILE="-", text=text)
+        assert done.returncode == 1 and "no token of this deployment" in done.stderr and "Nothing was changed" in done.stderr, (text, done)
+        assert half.split(".")[1] not in done.stdout + done.stderr
+    untouched(host, done, "no token")
 
 
 def test_a_token_that_does_not_stand(fresh):
@@ -300,16 +306,14 @@ def lying_mirror(fresh, tmp_path):
         yield host, how
 
 
-@pytest.mark.parametrize("what, says", [
-    ("another file", "is not the file that was vouched for"), ("one bit", "is not the file that was vouched for"), ("truncated", "of which"),
-    ("a page", "of which 26 came"), ("nothing", "of which 0 came"), ("missing", "of which 0 came"), ("cut off", "of which 1000 came"),
-    ("endless", "is not the file that was vouched for"),
-])
-def test_a_mirror_that_serves_something_else(liar, what, says):
+def test_a_mirror_that_serves_something_else(liar):
     host, how = liar
-    done = install(host, LOOPBACK_MIRROR=how(what))
-    untouched(host, done, says)
-    assert "Nothing was installed" in done.stderr
+    for what, says in (("another file", "is not the file that was vouched for"), ("one bit", "is not the file that was vouched for"),
+                       ("truncated", "of which"), ("a page", "of which 26 came"), ("nothing", "of which 0 came"), ("missing", "of which 0 came"),
+                       ("cut off", "of which 1000 came"), ("endless", "is not the file that was vouched for")):
+        done = install(host, LOOPBACK_MIRROR=how(what))
+        assert done.returncode == 1 and says in done.stderr and "Nothing was installed" in done.stderr, (what, done)
+    untouched(host, done, "vouched")
 
 
 def test_wrong_files_in_a_folder(fresh):
@@ -356,8 +360,34 @@ def test_a_full_disk_while_dpkg_unpacks(fresh):
     finally:
         host.run("umount", "/usr/libexec")
     assert done.returncode != 0 and "is not installed. Mend what is said above" in done.stderr, done.stdout + done.stderr
-    assert host.status("dpkg-query", "-W", AGENT) != 0 and host.run("dpkg", "--audit") == ""
+    assert gone(host)
     assert install(host).returncode == 0 and host.active("loopback-netd.service")
+
+
+def test_a_package_whose_own_script_fails(fresh, packages, tmp_path):
+    """dpkg leaves it half configured, and does not go back by itself: the script takes it away. Over a version that was there, it stays as dpkg left it."""
+    control, host = fresh
+    folder, name = tmp_path / "broken", "loopback-agent_0.9.9_amd64.deb"
+    subprocess.run(["dpkg-deb", "-R", packages.deb(AGENT), folder], check=True)
+    text = (folder / "DEBIAN/control").read_text()
+    (folder / "DEBIAN/control").write_text(re.sub(r"^Version: .*$", "Version: 0.9.9", text, flags=re.M))
+    (folder / "DEBIAN/postinst").write_text("#!/bin/sh\necho 'no daemon today' >&2\nexit 7\n")
+    subprocess.run(["dpkg-deb", "-b", folder, tmp_path / name], check=True, capture_output=True)
+    with open(tmp_path / name, "rb") as file:
+        subprocess.run(control.inside("sh", "-c", 'cat >"$1"', "-", "/run/packages/" + name), stdin=file, check=True)
+    keeper = ["/usr/libexec/loopback/controld", "package"], ["--state", "/var/lib/loopback/controld"]
+    control.run(*keeper[0], "add", "/run/packages/" + name, *keeper[1])
+    try:
+        host.write("/root/broken.sh", host.run("curl", "-fsS", "--cacert", "/root/ca.pem", CONTROL + "/v1/agent/install.sh?version=0.9.9"))
+        done = install(host, script="/root/broken.sh")
+        assert done.returncode == 100 and "no daemon today" in done.stdout and "is not installed. Mend" in done.stderr, done.stdout + done.stderr
+        assert gone(host) and host.status("test", "-e", "/usr/libexec/loopback/netd") == 1
+        assert install(host).returncode == 0
+        done = install(host, script="/root/broken.sh")
+        assert done.returncode == 100 and f"was {packages.version} and may be half way to 0.9.9" in done.stderr, done.stderr
+    finally:
+        control.run(*keeper[0], "remove", name, *keeper[1])
+        host.run("sh", "-c", "rm /root/broken.sh; dpkg --purge --force-remove-reinstreq loopback-agent")
 
 
 def test_a_dependency_that_is_not_to_be_had(fresh):
@@ -370,7 +400,7 @@ def test_a_dependency_that_is_not_to_be_had(fresh):
     finally:
         host.run("mv", "/root/dpkg-status", "/var/lib/dpkg/status")
     assert done.returncode != 0 and "libmnl0" in done.stdout + done.stderr and "is not installed" in done.stderr, done.stdout + done.stderr
-    assert host.status("dpkg-query", "-W", AGENT) != 0
+    assert gone(host)
 
 
 def test_not_root_and_without_curl(fresh):
