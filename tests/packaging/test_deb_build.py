@@ -77,7 +77,7 @@ def test_the_same_bytes_for_a_user_elsewhere_and_later(packages):
         done = subprocess.run(["bash", "-c", 'umask 077 && exec make deb "VERSION=$1"', "-", packages.version], cwd=tree, env=environment,
                               user="nobody", group="nogroup", extra_groups=[], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        built = sorted(os.path.basename(path) for path in glob.glob(f"{packages.folder}/*.deb") + glob.glob(f"{packages.folder}/*.tar.*"))
+        built = sorted(os.path.basename(path) for path in glob.glob(f"{packages.folder}/*_{packages.version}[_.]*[bz]"))
         assert len(built) == 7, built
         _, differ, absent = filecmp.cmpfiles(packages.folder, f"{tree}/build/packages", built, shallow=False)
     assert not differ and not absent, f"differ: {differ}; absent: {absent}"
