@@ -207,8 +207,15 @@ $(B)/tests/takeover/intruder: $(call objects,$(TAKEOVER_SRC)) $(LIB)
 	@echo "LD $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(AGENT_LIBS)
 
-.PHONY: takeover
+.PHONY: takeover check-takeover take-over-page
 takeover: $(B)/tests/takeover/intruder
+
+check-takeover:
+	@tests/check takeover
+
+# docs/audit/take-over.md, which is committed; a test fails when it is not what this writes.
+take-over-page:
+	@/usr/bin/python3 tests/takeover/attempts.py >docs/audit/take-over.md
 
 # tests/fuzz/fuzz_PROGRAM_x.c: libFuzzer targets, VARIANT=fuzz only.
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
