@@ -88,7 +88,19 @@ static int bundle_open(struct bundle *bundle, const char *output)
 	return bundle->notes ? 0 : -ENOMEM;
 }
 
-/* Whole and on disk, or not there at all; another file of the name stays. */
+/* Another file of the name stays. Some file systems know no renameat2(2); link(2) does as much in two steps. */
+static int bundle_place(struct bundle *bundle)
+{
+	if (renameat2(AT_FDCWD, bundle->beside, AT_FDCWD, bundle->file, RENAME_NOREPLACE) == 0) {
+		bundle->beside[0] = '\0';
+		return 0;
+	}
+	if (errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	return link(bundle->beside, bundle->file) < 0 ? -errno : 0;
+}
+
+/* Whole and on disk, or not there at all. */
 static int bundle_finish(struct bundle *bundle)
 {
 	int r;
@@ -100,11 +112,7 @@ static int bundle_finish(struct bundle *bundle)
 		r = tar_end(bundle->fd);
 	if (r == 0 && fsync(bundle->fd) < 0)
 		r = -errno;
-	if (r == 0 && renameat2(AT_FDCWD, bundle->beside, AT_FDCWD, bundle->file, RENAME_NOREPLACE) < 0)
-		r = -errno;
-	if (r == 0)
-		bundle->beside[0] = '\0';
-	return r;
+	return r == 0 ? bundle_place(bundle) : r;
 }
 
 static void bundle_close(struct bundle *bundle)
