@@ -30,7 +30,7 @@ class Deployment:
         for name in machine.PROGRAMS:
             path = f"{machine.LIBEXEC}/{name}"
             shutil.copy(path if os.path.exists(path) else f"/usr/bin/{name}", programs)
-        os.environ["LOOPBACKCTL_CONFIG"] = machine._ENVIRONMENT["LOOPBACKCTL_CONFIG"] = self.file("loopbackctl.json")
+        os.environ["LOOPBACKCTL_CONFIG"] = machine.ENVIRONMENT["LOOPBACKCTL_CONFIG"] = self.file("loopbackctl.json")
         self.rig = rigs.Rig(os.path.join(FOLDER, "rig"), "vm", programs)
         self.rig.connect_machine(LINK, OTHERS.values())
         with open("/etc/hosts", "a", encoding="utf-8") as hosts:

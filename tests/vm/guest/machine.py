@@ -12,7 +12,7 @@ REPOSITORIES = "/opt/vm/packages"  # a folder for each version: first, next
 NOTES = "/root/vm"                 # survives a reboot, and is nobody's state
 AGENT, CONTROL, OPERATOR = "loopback-agent", "loopback-controld", "loopback-cli"
 PROGRAMS = {"netd", "fetchd", "wg-launch", "controld", "signd", "loopback", "loopbackctl"}
-_ENVIRONMENT = dict(os.environ, DEBIAN_FRONTEND="noninteractive", LC_ALL="C.UTF-8", PYTHONPATH="")
+ENVIRONMENT = dict(os.environ, DEBIAN_FRONTEND="noninteractive", LC_ALL="C.UTF-8", PYTHONPATH="")
 
 
 class CommandFailed(Exception):
@@ -22,7 +22,7 @@ class CommandFailed(Exception):
 def run(*command, check=True, timeout=120, **more):
     """Run a command as root and return what it printed, both streams in the order in which it did."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False,
-                          env=_ENVIRONMENT, **more)
+                          env=ENVIRONMENT, **more)
     if check and done.returncode:
         raise CommandFailed(f"{' '.join(command)}: exit {done.returncode}: {done.stdout.strip()[-2000:]}")
     return done.stdout
@@ -44,8 +44,8 @@ def offer_packages(*versions):
 
 def version_of(package):
     """The installed version; empty if it is not installed."""
-    return run("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", package, check=False).removeprefix("installed ") \
-        if "installed " in run("dpkg-query", "-W", "-f", "${db:Status-Status} ", package, check=False) else ""
+    state, _, version = run("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", package, check=False).partition(" ")
+    return version if state == "installed" else ""
 
 
 def offered_version(folder):

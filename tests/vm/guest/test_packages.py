@@ -34,20 +34,44 @@ def test_nothing_of_them_has_been_changed_since():
     assert run("dpkg", "--verify", machine.AGENT, machine.CONTROL, machine.OPERATOR) == ""
 
 
+def dependencies(package):
+    """Every package that this one needs, and those need in turn, as dpkg knows them."""
+    needs, provided = {}, {}
+    for line in run("dpkg-query", "-W", "-f", "${Package}\\t${Pre-Depends}, ${Depends}\\t${Provides}\\n").splitlines():
+        name, wanted, also = line.split("\t")
+        needs[name] = re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9.+-]*)", wanted)
+        for other in re.findall(r"(?:^|,)\s*([a-z0-9][a-z0-9.+-]*)", also):
+            provided.setdefault(other, []).append(name)
+    found, todo = set(), [package]
+    while todo:
+        name = todo.pop()
+        for real in [name] if name in needs else provided.get(name, []):
+            if real not in found:
+                found.add(real)
+                todo += needs[real]
+    return found
+
+
+def differing(told):
+    """Every check of `loopback audit --json` that did not find what is declared, or could not look."""
+    if isinstance(told, list):
+        return [found for entry in told for found in differing(entry)]
+    if not isinstance(told, dict):
+        return []
+    return ([told] if told.get("result") in ("differs", "unknown") else []) + differing(list(told.values()))
+
+
 def test_every_library_is_of_a_package_that_is_depended_on():
     """What the image happens to have is not what a user's machine has."""
     missing = []
     for package, programs in ((machine.AGENT, ("netd", "fetchd", "wg-launch", "loopback")), (machine.CONTROL, ("controld", "signd")),
                               (machine.OPERATOR, ("loopbackctl",))):
-        closure = set(run("apt-cache", "depends", "--installed", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts",
-                          "--no-breaks", "--no-replaces", "--no-enhances", package).split())
-        for program in programs:
-            path = f"{machine.LIBEXEC}/{program}"
-            path = path if os.path.exists(path) else f"/usr/bin/{program}"
-            for library in re.findall(r"=> (/\S+)", run("ldd", path)):
-                owner = run("dpkg", "-S", os.path.basename(library)).split(":")[0]
-                if owner not in closure:
-                    missing.append((program, library, owner))
+        paths = [f"{machine.LIBEXEC}/{name}" if os.path.exists(f"{machine.LIBEXEC}/{name}") else f"/usr/bin/{name}" for name in programs]
+        libraries = set(re.findall(r"=> (?:/\S*/)?([^/\s]+) \(", run("ldd", *paths)))
+        owners = {line.split(":")[0] for line in run("dpkg", "-S", *(f"*/{name}" for name in libraries)).splitlines()
+                  if re.search(r"/lib/x86_64-linux-gnu/[^/]+$", line)}
+        assert len(libraries) > 3 and len(owners) > 2
+        missing += [(package, owner) for owner in owners - dependencies(package)]
     assert not missing
 
 
@@ -99,8 +123,9 @@ def test_each_daemon_has_the_rights_it_should(name):
 
 
 def test_audit_finds_nothing(site):
-    told = json.loads(run("loopback", "audit", "--json"))
-    assert told, "loopback audit --json says nothing"
+    text = run("loopback", "audit", check=False)
+    told = json.loads(run("loopback", "audit", "--json", check=False))
+    assert told and not differing(told), text[-3000:]
     run("loopback", "audit")
 
 

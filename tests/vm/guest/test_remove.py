@@ -17,6 +17,7 @@ OTHERS = re.compile(r"/etc/(hosts|apt/sources\.list|passwd-?|group-?|shadow-?|gs
 
 
 def test_remove_stops_everything_and_keeps_state_and_configuration():
+    run("systemctl", "unmask", "loopback-controld.service", "loopback-signd.service", "loopback-signd.socket")
     pids = [pid for pid in (machine.main_pid(name) for name in ("netd", "fetchd", "controld", "signd")) if pid]
     kept = {path for path in files_of_system() if path.startswith((machine.STATE + "/netd/", machine.STATE + "/signd/"))}
     assert pids and kept
@@ -25,7 +26,8 @@ def test_remove_stops_everything_and_keeps_state_and_configuration():
     assert "does not exist" in run("ip", "link", "show", "lb0", check=False)
     assert not os.path.exists(machine.LIBEXEC) and not os.path.exists("/usr/bin/loopback")
     assert kept <= set(files_of_system()) and os.path.exists(f"{machine.CONFIG}/netd.env")
-    assert run("systemctl", "list-units", "--all", "--no-legend", "--plain", "loopback-*.service", "loopback-*.socket").strip() == ""
+    units = run("systemctl", "list-units", "--all", "--no-legend", "--plain", "loopback-*.service", "loopback-*.socket").splitlines()
+    assert [line for line in units if " not-found " not in line] == []  # others may still name what is gone
 
 
 def test_an_agent_that_comes_back_is_the_host_it_was():
