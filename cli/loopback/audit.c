@@ -13,13 +13,14 @@
 /* What `loopback audit` ends with; loopback(8) promises it. */
 enum { AUDIT_EXIT_SAME = 0, AUDIT_EXIT_DIFFERS = 1, AUDIT_EXIT_UNKNOWN = 2 };
 
-/* Waiting for netd's tunnel, a launcher has dropped everything but is not in its cage yet, which is for the program that it becomes. */
+/* Waiting for netd's tunnel, a launcher has dropped everything but is not in its cage yet, which is for what it becomes. */
 static bool still_waits(const struct audited *audited)
 {
 	struct stat runs, launcher;
 
 	return audited->process->becomes && fstatat(audited->proc, "exe", &runs, 0) == 0 &&
-	       stat(audited->process->program, &launcher) == 0 && runs.st_dev == launcher.st_dev && runs.st_ino == launcher.st_ino;
+	       stat(audited->process->program, &launcher) == 0 && runs.st_dev == launcher.st_dev &&
+	       runs.st_ino == launcher.st_ino;
 }
 
 static void look_at_waiting(struct audited *audited)
@@ -101,7 +102,8 @@ static int look_at_one(struct cli *cli, const struct finder *finder, const struc
 	if (r == -EINVAL && wrong.n)
 		return cli_fail(&cli->voice, CLI_USAGE, "usage", "%s", phrase_text(&wrong));
 	if (r < 0)
-		return cli_fail(&cli->voice, AUDIT_EXIT_UNKNOWN, "unreadable", "cannot look for %s: %s", process->name, strerror(-r));
+		return cli_fail(&cli->voice, AUDIT_EXIT_UNKNOWN, "unreadable", "cannot look for %s: %s", process->name,
+				strerror(-r));
 	if (audited->state == AUDIT_ABSENT)
 		return CLI_OK;
 	audit->count++;
@@ -136,7 +138,8 @@ int loopback_audit(struct cli *cli, const struct cli_args *args)
 	if (r)
 		return r;
 	if (geteuid() != 0)
-		return cli_fail(&cli->voice, AUDIT_EXIT_UNKNOWN, "permission", "only root may look into these processes; try again with sudo");
+		return cli_fail(&cli->voice, AUDIT_EXIT_UNKNOWN, "permission",
+				"only root may look into these processes; try again with sudo");
 	finder.systemd = access("/run/systemd/system", F_OK) == 0; /* sd_booted(3) */
 	finder.only = cli_has(args, "process") || cli_has(args, "pid");
 	audit.systemd = finder.systemd;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * loopback audit: what each process may do by its table (privileges/tables.h), and what it can by the word of the kernel and of the
- * service manager, side by side (P5).
+ * loopback audit: what each process may do by its table (privileges/tables.h), and what it can by the word of the kernel and of
+ * the service manager, side by side (P5).
  *
  * One struct audited per process; the audit_*() functions below each look at one thing and add checks to it.
  */
@@ -35,7 +35,7 @@ const char *audit_aspect_why(enum audit_aspect aspect);
 const char *audit_aspect_todo(enum audit_aspect aspect);
 const char *audit_result_name(enum audit_result result);
 
-/* -- Text that grows. Running out of memory sticks, and shows at the end. --------------------------------------------------------- */
+/* -- Text that grows. Running out of memory sticks, and shows at the end. ---------------------------------------------------- */
 
 struct phrase {
 	char *text; /* NULL: nothing yet */
@@ -52,7 +52,7 @@ const char *phrase_text(const struct phrase *phrase);
 void phrase_free(struct phrase *phrase);
 #define _cleanup_phrase_ CLEANUP(phrase_free)
 
-/* -- A process and what was found ------------------------------------------------------------------------------------------------- */
+/* -- A process and what was found -------------------------------------------------------------------------------------------- */
 
 struct audit_check {
 	enum audit_aspect aspect;
@@ -87,7 +87,8 @@ struct audited {
 void audited_free(struct audited *audited);
 
 /** Add a check. Texts are copied. */
-void audit_say(struct audited *audited, enum audit_aspect aspect, enum audit_result result, const char *declared, const char *found);
+void audit_say(struct audited *audited, enum audit_aspect aspect, enum audit_result result, const char *declared,
+	       const char *found);
 /** The same from phrases, whose failure to get memory becomes the audit's. */
 void audit_say_phrases(struct audited *audited, enum audit_aspect aspect, enum audit_result result, const struct phrase *declared,
 		       const struct phrase *found);
@@ -96,9 +97,12 @@ void audit_unreadable(struct audited *audited, enum audit_aspect aspect, const c
 /** The worst of its checks. */
 enum audit_result audited_result(const struct audited *audited);
 
-/* -- What is looked at ------------------------------------------------------------------------------------------------------------ */
+/* -- What is looked at ------------------------------------------------------------------------------------------------------- */
 
-/** uid, gid, groups, capabilities, no_new_privs, tracer: of every thread. @return its threads' ids, the caller's to free(); NULL: gone */
+/**
+ * uid, gid, groups, capabilities, no_new_privs, tracer: of every thread.
+ * @return its threads' ids, ended by 0, the caller's to free(); NULL: it is gone
+ */
 pid_t *audit_tasks(struct audited *audited);
 /** seccomp: of every thread, each filter in force against the one that the table makes. Stops each for some microseconds. */
 void audit_seccomp(struct audited *audited, const pid_t *threads);
@@ -115,7 +119,7 @@ void audit_descriptors(struct audited *audited);
 /** writable_paths: what the kernel lets the process's user write, in the process's own view of the file system. */
 void audit_paths(struct audited *audited);
 
-/* -- Details that several share, or tests look at ---------------------------------------------------------------------------------- */
+/* -- Details that several share, or tests look at ---------------------------------------------------------------------------- */
 
 /** Read a file of /proc whole. @param bytes receives it, terminated; the caller's to free() @return its length; negative errno */
 _must_check_ ssize_t audit_read(int folder, const char *name, char **bytes);

@@ -13,7 +13,7 @@
 #define FAMILIES_MAX 64
 #define NAMED_MAX 12
 
-/* -- The table's program ------------------------------------------------------------------------------------------------------------ */
+/* -- The table's program ----------------------------------------------------------------------------------------------------- */
 
 /* Two pointers that differ in both halves: whatever instruction differs between their programs compares with the pointer. */
 static int declared_loosely(const struct process *process, struct filter *filter)
@@ -91,7 +91,7 @@ const char *filter_digest(const struct filter *declared, const struct sock_filte
 	return out;
 }
 
-/* -- Running it: the part of classic BPF that seccomp takes (kernel/seccomp.c, seccomp_check_filter()). ------------------------------------- */
+/* -- Running it: the part of classic BPF that seccomp takes (kernel/seccomp.c, seccomp_check_filter()). ---------------------- */
 
 struct machine {
 	uint32_t a, x, memory[BPF_MEMWORDS];
@@ -180,7 +180,9 @@ uint32_t filter_run(const struct sock_filter *code, size_t count, const struct s
 		else if (BPF_OP(one->code) == BPF_JA)
 			at += one->k;
 		else
-			at += holds(BPF_OP(one->code), machine.a, BPF_SRC(one->code) == BPF_X ? machine.x : one->k) ? one->jt : one->jf;
+			at += holds(BPF_OP(one->code), machine.a, BPF_SRC(one->code) == BPF_X ? machine.x : one->k) ?
+				      one->jt :
+				      one->jf;
 	}
 	return SECCOMP_RET_KILL_PROCESS;
 }
@@ -199,7 +201,7 @@ uint32_t filters_run(const struct filter_view *stack, size_t depth, const struct
 	return strictest;
 }
 
-/* -- What one lets through and the other does not --------------------------------------------------------------------------------------- */
+/* -- What one lets through and the other does not ---------------------------------------------------------------------------- */
 
 struct trial {
 	const struct filter *declared;
@@ -234,7 +236,8 @@ static bool beyond_row(const struct trial *trial, const struct seccomp_data *dat
 
 static bool is_compared(const struct privilege *row, int number)
 {
-	return row->kind == PRIVILEGE_SYS && row->number == number && (row->compare == COMPARE_EQ || row->compare == COMPARE_MASK);
+	return row->kind == PRIVILEGE_SYS && row->number == number &&
+	       (row->compare == COMPARE_EQ || row->compare == COMPARE_MASK);
 }
 
 static bool call_beyond(const struct process *process, const struct trial *trial, int number)
@@ -269,8 +272,8 @@ static unsigned families_beyond(const struct trial *trial, struct phrase *names)
 	return found;
 }
 
-unsigned filters_beyond(const struct process *process, const struct filter *declared, const struct filter_view *stack, size_t depth,
-			struct phrase *names)
+unsigned filters_beyond(const struct process *process, const struct filter *declared, const struct filter_view *stack,
+			size_t depth, struct phrase *names)
 {
 	const struct trial trial = { declared, stack, depth };
 	unsigned found = families_beyond(&trial, names);

@@ -14,7 +14,7 @@
 struct filter {
 	struct sock_filter *code; /* the owner's to free() */
 	size_t count;
-	bool loose[BPF_MAXINSNS]; /* constants that differ from one start of the same program to the next; they count for nothing */
+	bool loose[BPF_MAXINSNS]; /* constants that differ from one start to the next; they count for nothing */
 };
 
 /**
@@ -26,7 +26,7 @@ _must_check_ int filter_declared(const struct process *process, struct filter *f
 /** Are they the same, but for what is loose in declared? */
 bool filter_same(const struct filter *declared, const struct sock_filter *code, size_t count);
 
-/** SHA-256 over the instructions as the kernel has them (struct sock_filter, this machine's byte order), loose constants as zero. */
+/** SHA-256 over the instructions as the kernel has them (struct sock_filter, this machine's byte order); what is loose is 0. */
 const char *filter_digest(const struct filter *declared, const struct sock_filter *code, size_t count,
 			  char out[static FILTER_DIGEST_TEXT]);
 
@@ -41,9 +41,10 @@ struct filter_view {
 uint32_t filters_run(const struct filter_view *stack, size_t depth, const struct seccomp_data *data);
 
 /**
- * Name the system calls that `stack` lets through and `declared` does not. Every call is tried, with arguments of nought and of all ones, and
- * with those that the table's rows compare and their neighbours; so a difference in an argument that no row of this table names can be missed.
+ * Name the system calls that `stack` lets through and `declared` does not. Every call is tried, with arguments of nought and of
+ * all ones, and with those that the table's rows compare and their neighbours; so a difference in an argument that no row of this
+ * table names can be missed.
  * @return how many there are
  */
-unsigned filters_beyond(const struct process *process, const struct filter *declared, const struct filter_view *stack, size_t depth,
-			struct phrase *names);
+unsigned filters_beyond(const struct process *process, const struct filter *declared, const struct filter_view *stack,
+			size_t depth, struct phrase *names);

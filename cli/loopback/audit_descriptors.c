@@ -2,8 +2,8 @@
 /*
  * What a process has open: sockets by family, everything else by kind, and what of it the table does not account for.
  *
- * Sockets are looked at as they are: pidfd_getfd(2) (Linux 5.6) gives a copy, getsockopt(2) asks it, and the copy is closed. That finds every family,
- * and sockets of other network namespaces, which /proc/PID/net shows neither of.
+ * Sockets are looked at as they are: pidfd_getfd(2) (Linux 5.6) gives a copy, getsockopt(2) asks it, and the copy is closed. That
+ * finds every family, and sockets of other network namespaces, which /proc/PID/net shows neither of.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -67,7 +67,7 @@ static void foreign(struct look *look, int fd, const char *what, const char *why
 		phrase_item(&look->foreign, "%d is %s, %s", fd, what, why);
 }
 
-/* -- Sockets ---------------------------------------------------------------------------------------------------------------------------------- */
+/* -- Sockets ----------------------------------------------------------------------------------------------------------------- */
 
 static const struct {
 	int number;
@@ -144,7 +144,8 @@ static int look_at_socket(struct look *look, int number)
 		return r;
 	socket_name(family, protocol, name);
 	tally_add(&look->families, name);
-	if (!socket_declared(look->audited->process->privileges, family, protocol, name) && ++look->foreign_socket_count <= NAMED_MAX)
+	if (!socket_declared(look->audited->process->privileges, family, protocol, name) &&
+	    ++look->foreign_socket_count <= NAMED_MAX)
 		phrase_item(&look->foreign_sockets, "descriptor %d is a socket of %s", number, name);
 	return 0;
 }
@@ -165,7 +166,7 @@ static void declared_families(const struct privileges *privileges, struct phrase
 	}
 }
 
-/* -- Anonymous kinds: allowed where the table names the call that makes them. ------------------------------------------------------------------- */
+/* -- Anonymous kinds: allowed where the table names the call that makes them. ------------------------------------------------ */
 
 static const struct {
 	const char *link, *kind;
@@ -237,7 +238,7 @@ static void declared_kinds(const struct audited *audited, struct phrase *out)
 	}
 }
 
-/* -- Files and devices --------------------------------------------------------------------------------------------------------------------------- */
+/* -- Files and devices ------------------------------------------------------------------------------------------------------- */
 
 static bool is_held(const struct privileges *privileges, const char *path)
 {
@@ -254,7 +255,8 @@ static int path_mode(const struct audited *audited, const char *path)
 	int mode = is_held(privileges, path) ? PATH_RW : -1;
 
 	for (size_t i = 0; i < privileges->count; i++) {
-		_cleanup_free_ char *place = privileges->rows[i].kind == PRIVILEGE_PATH ? audit_place(audited, &privileges->rows[i]) : NULL;
+		_cleanup_free_ char *place =
+			privileges->rows[i].kind == PRIVILEGE_PATH ? audit_place(audited, &privileges->rows[i]) : NULL;
 
 		if (place && audit_path_within(path, place) && privileges->rows[i].number > mode)
 			mode = privileges->rows[i].number;
@@ -293,8 +295,8 @@ static bool is_log(int fd, int flags, const char *path)
 }
 
 /*
- * A device is what its number says, wherever its name lies; and a name from another process's view of the file system is gone with that
- * process (the tunnel's device after netd has restarted).
+ * A device is what its number says, wherever its name lies; and a name from another process's view of the file system is gone
+ * with that process (the tunnel's device after netd has restarted).
  */
 static void path_of(const char *link, const struct stat *status, char out[static PATH_MAX])
 {
@@ -311,7 +313,8 @@ static void path_of(const char *link, const struct stat *status, char out[static
 	else if (status->st_rdev == makedev(1, 3))
 		(void)snprintf(out, PATH_MAX, "/dev/null");
 	else
-		(void)snprintf(out, PATH_MAX, "%.*s (device %u:%u)", PATH_MAX - 64, link, major(status->st_rdev), minor(status->st_rdev));
+		(void)snprintf(out, PATH_MAX, "%.*s (device %u:%u)", PATH_MAX - 64, link, major(status->st_rdev),
+			       minor(status->st_rdev));
 }
 
 static void look_at_path(struct look *look, int fd, const char *link, const struct stat *status)
@@ -331,7 +334,7 @@ static void look_at_path(struct look *look, int fd, const char *link, const stru
 		foreign(look, fd, path, "open for writing, which it may only read");
 }
 
-/* -- All of them ------------------------------------------------------------------------------------------------------------------------------- */
+/* -- All of them ------------------------------------------------------------------------------------------------------------- */
 
 static int look_at(struct look *look, int folder, const char *name)
 {
@@ -390,7 +393,8 @@ static void say_sockets(struct look *look, int error)
 		phrase_add(&found, "; %s", phrase_text(&look->foreign_sockets));
 	if (look->foreign_socket_count > NAMED_MAX)
 		phrase_add(&found, " and %u more", look->foreign_socket_count - NAMED_MAX);
-	audit_say_phrases(look->audited, AUDIT_socket_families, look->foreign_socket_count ? AUDIT_DIFFERS : AUDIT_SAME, &declared, &found);
+	audit_say_phrases(look->audited, AUDIT_socket_families, look->foreign_socket_count ? AUDIT_DIFFERS : AUDIT_SAME,
+			  &declared, &found);
 }
 
 static void say_descriptors(struct look *look, int error)

@@ -15,7 +15,7 @@
 
 #define SHOW_BYTES_MAX (1U << 20)
 
-/* -- Units -------------------------------------------------------------------------------------------------------------------------------- */
+/* -- Units ------------------------------------------------------------------------------------------------------------------- */
 
 void unit_state_free(struct unit_state *unit)
 {
@@ -61,7 +61,8 @@ static int read_in_force(struct unit_state *unit)
 	(void)unit_value(&unit->shown, "DropInPaths", &dropins);
 	if (fragment.n)
 		r = read_file(phrase_text(&fragment), &unit->in_force);
-	for (char *path = dropins.n ? strtok_r(dropins.text, " ", &rest) : NULL; r == 0 && path; path = strtok_r(NULL, " ", &rest))
+	for (char *path = dropins.n ? strtok_r(dropins.text, " ", &rest) : NULL; r == 0 && path;
+	     path = strtok_r(NULL, " ", &rest))
 		r = read_file(path, &unit->in_force);
 	return r;
 }
@@ -127,7 +128,7 @@ int audit_unit_look(const struct finder *finder, const char *name, struct unit_s
 	return r < 0 ? r : read_in_force(unit);
 }
 
-/* -- Processes ------------------------------------------------------------------------------------------------------------------------------- */
+/* -- Processes --------------------------------------------------------------------------------------------------------------- */
 
 static int open_process(struct audited *audited, pid_t pid)
 {
@@ -168,6 +169,16 @@ static pid_t named_pid(const struct finder *finder, const char *name, struct phr
 	return 0;
 }
 
+/* Containers on this host may run the same programs; they are hosts of their own. */
+static bool in_our_pid_namespace(const char *entry)
+{
+	struct stat theirs, ours;
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%.16s/ns/pid", entry);
+	return stat(path, &theirs) == 0 && stat("/proc/self/ns/pid", &ours) == 0 && theirs.st_ino == ours.st_ino;
+}
+
 static bool executes(const char *entry, const struct process *process, uid_t uid)
 {
 	char path[64], link[PATH_MAX];
@@ -176,7 +187,7 @@ static bool executes(const char *entry, const struct process *process, uid_t uid
 
 	(void)snprintf(path, sizeof(path), "/proc/%.16s/exe", entry);
 	n = readlink(path, link, sizeof(link) - 1);
-	if (n < 0)
+	if (n < 0 || !in_our_pid_namespace(entry))
 		return false;
 	link[n] = '\0';
 	if (strncmp(link, process->program, strlen(process->program)) == 0)
@@ -207,7 +218,7 @@ static pid_t search(const struct audited *audited, struct phrase *which)
 	return count > 1 ? -EEXIST : found;
 }
 
-/* -- Does it run, and should it? --------------------------------------------------------------------------------------------------------------- */
+/* -- Does it run, and should it? --------------------------------------------------------------------------------------------- */
 
 static bool installed(const struct process *process)
 {
@@ -223,7 +234,8 @@ static void say_stopped(const struct finder *finder, struct audited *audited, co
 	audited->state = AUDIT_STOPPED;
 	if (finder->systemd && unit->has_shown && strcmp(phrase_text(&state), "enabled") == 0) {
 		if (!unit_flag(&unit->shown, "ConditionResult"))
-			audit_say(audited, AUDIT_running, AUDIT_SAME, "not needed here: a condition of its unit does not hold", "does not run");
+			audit_say(audited, AUDIT_running, AUDIT_SAME, "not needed here: a condition of its unit does not hold",
+				  "does not run");
 		else
 			audit_say(audited, AUDIT_running, AUDIT_DIFFERS, "runs: its unit is enabled", phrase_text(&active));
 	} else if (finder->only) {
@@ -231,7 +243,8 @@ static void say_stopped(const struct finder *finder, struct audited *audited, co
 	} else if (finder->systemd && unit->has_shown) {
 		audit_say(audited, AUDIT_running, AUDIT_SAME, "need not run: its unit is not enabled", "does not run");
 	} else {
-		audit_say(audited, AUDIT_running, AUDIT_SAME, "need not run: no service manager says that it should", "does not run");
+		audit_say(audited, AUDIT_running, AUDIT_SAME, "need not run: no service manager says that it should",
+			  "does not run");
 	}
 }
 
@@ -247,8 +260,8 @@ static void say_several(struct audited *audited, const struct phrase *which)
 {
 	_cleanup_phrase_ struct phrase found = { .text = NULL };
 
-	phrase_add(&found, "not determined: several processes execute it (%s); say which one with --pid %s=PID", phrase_text(which),
-		   audited->process->name);
+	phrase_add(&found, "not determined: several processes execute it (%s); say which one with --pid %s=PID",
+		   phrase_text(which), audited->process->name);
 	audited->state = AUDIT_STOPPED;
 	audit_say(audited, AUDIT_running, AUDIT_UNKNOWN, "runs", phrase_text(&found));
 }
@@ -268,6 +281,14 @@ static pid_t main_pid(const struct unit *shown)
 	return unit_value(shown, "MainPID", &value) ? (pid_t)strtol(phrase_text(&value), NULL, 10) : 0;
 }
 
+/* Does systemd know the unit? Then it knows its process as well. */
+static bool is_loaded(const struct unit *shown)
+{
+	_cleanup_phrase_ struct phrase state = { .text = NULL };
+
+	return unit_value(shown, "LoadState", &state) && strcmp(phrase_text(&state), "loaded") == 0;
+}
+
 int audit_find(const struct finder *finder, struct audited *audited, struct unit_state *unit, struct phrase *wrong)
 {
 	_cleanup_phrase_ struct phrase which = { .text = NULL };
@@ -281,7 +302,7 @@ int audit_find(const struct finder *finder, struct audited *audited, struct unit
 	if (pid == 0)
 		pid = main_pid(&unit->shown);
 	audited->managed = unit->has_shown && pid > 0 && pid == main_pid(&unit->shown);
-	if (pid == 0)
+	if (pid == 0 && !is_loaded(&unit->shown))
 		pid = search(audited, &which);
 	if (pid == -EEXIST)
 		say_several(audited, &which);
@@ -292,7 +313,7 @@ int audit_find(const struct finder *finder, struct audited *audited, struct unit
 	return pid < 0 && pid != -EEXIST ? (int)pid : 0;
 }
 
-/* -- Drop-ins that systemd has not read yet. It does not see by itself that a folder of them came to be. --------------------------------- */
+/* -- Drop-ins that systemd has not read yet. It does not see by itself that a folder of them came to be. --------------------- */
 
 static void name_unread_in(const char *folder, const char *read, struct phrase *out, unsigned *count)
 {
@@ -315,7 +336,7 @@ static void name_unread_in(const char *folder, const char *read, struct phrase *
 		(void)closedir(entries);
 }
 
-/* Where an administrator, or a generator, puts drop-ins: for this unit, for all whose names begin as its does, for all services (systemd.unit(5)). */
+/* Where drop-ins are put: for this unit, for all whose names begin as its does, for all services (systemd.unit(5)). */
 static unsigned name_unread(const char *name, const struct unit *shown, struct phrase *out)
 {
 	static const char *const roots[] = { "/etc/systemd/system.control", "/run/systemd/system.control", "/etc/systemd/system",
@@ -336,9 +357,10 @@ static unsigned name_unread(const char *name, const struct unit *shown, struct p
 	return count;
 }
 
-/* -- The unit ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- The unit ---------------------------------------------------------------------------------------------------------------- */
 
-static void say_unit(struct audited *audited, enum audit_aspect aspect, unsigned count, const char *declared, const struct phrase *out)
+static void say_unit(struct audited *audited, enum audit_aspect aspect, unsigned count, const char *declared,
+		     const struct phrase *out)
 {
 	audit_say(audited, aspect, count ? AUDIT_DIFFERS : AUDIT_SAME, declared, count ? phrase_text(out) : declared);
 	audited->failed |= out->failed;
@@ -352,11 +374,13 @@ void audit_unit_state(struct audited *audited, const struct unit_state *unit)
 	if (!unit->has_shown)
 		return;
 	if (!unit->has_shipped) {
-		audit_say(audited, AUDIT_unit, AUDIT_UNKNOWN, "as shipped", "not determined: no such unit file is installed by a package");
+		audit_say(audited, AUDIT_unit, AUDIT_UNKNOWN, "as shipped",
+			  "not determined: no such unit file is installed by a package");
 		return;
 	}
 	say_unit(audited, AUDIT_unit, unit_changes(&unit->shipped, &unit->in_force, &changes), "as shipped", &changes);
-	say_unit(audited, AUDIT_unit_table, unit_against_table(&unit->shipped, audited->process->privileges, &table), "as the table", &table);
+	say_unit(audited, AUDIT_unit_table, unit_against_table(&unit->shipped, audited->process->privileges, &table),
+		 "as the table", &table);
 	disagreements = unit_against_manager(&unit->in_force, &unit->shown, &manager) +
 			name_unread(audited->process->unit, &unit->shown, &manager);
 	say_unit(audited, AUDIT_unit_in_force, disagreements, "as the files say", &manager);

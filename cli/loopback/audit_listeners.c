@@ -86,7 +86,8 @@ void audit_listeners(struct audited *audited, const struct finder *finder)
 	if (r < 0)
 		audit_unreadable(audited, AUDIT_listeners, phrase_text(&listeners.declared), r);
 	else
-		audit_say_phrases(audited, AUDIT_listeners, listeners.differs ? AUDIT_DIFFERS : AUDIT_SAME, &listeners.declared, &listeners.found);
+		audit_say_phrases(audited, AUDIT_listeners, listeners.differs ? AUDIT_DIFFERS : AUDIT_SAME, &listeners.declared,
+				  &listeners.found);
 	phrase_free(&listeners.declared);
 	phrase_free(&listeners.found);
 	phrase_free(&listeners.changes);

@@ -43,7 +43,7 @@ const char *audit_result_name(enum audit_result result)
 	return names[result];
 }
 
-/* -- Text ------------------------------------------------------------------------------------------------------------------------- */
+/* -- Text -------------------------------------------------------------------------------------------------------------------- */
 
 static void append(struct phrase *phrase, const char *before, const char *format, va_list args) _printf_(3, 0);
 
@@ -99,9 +99,10 @@ void phrase_free(struct phrase *phrase)
 	*phrase = (struct phrase){ .text = NULL };
 }
 
-/* -- Checks ----------------------------------------------------------------------------------------------------------------------- */
+/* -- Checks ------------------------------------------------------------------------------------------------------------------ */
 
-void audit_say(struct audited *audited, enum audit_aspect aspect, enum audit_result result, const char *declared, const char *found)
+void audit_say(struct audited *audited, enum audit_aspect aspect, enum audit_result result, const char *declared,
+	       const char *found)
 {
 	struct audit_check *check = &audited->checks[audited->count];
 
@@ -149,7 +150,7 @@ void audited_free(struct audited *audited)
 	audited->proc = close_fd(audited->proc);
 }
 
-/* -- Shared ----------------------------------------------------------------------------------------------------------------------- */
+/* -- Shared ------------------------------------------------------------------------------------------------------------------ */
 
 ssize_t audit_read(int folder, const char *name, char **bytes)
 {
@@ -179,7 +180,7 @@ ssize_t audit_read(int folder, const char *name, char **bytes)
 	return (ssize_t)n;
 }
 
-/* The value of --KEY VALUE or --KEY=VALUE in a command line as /proc has it: words that end in a zero. The last one counts, as for getopt. */
+/* The value of --KEY VALUE or --KEY=VALUE in a command line as /proc has it: words that end in a zero. The last one counts. */
 static const char *option_value(const char *line, size_t n, const char *key)
 {
 	const char *value = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Namespaces (namespaces(7)): the host's where the unit does not say otherwise, the process's own where it does (systemd.exec(5)). */
+/* Namespaces (namespaces(7)): the host's where the unit does not say otherwise, its own where it does (systemd.exec(5)). */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,10 +15,10 @@ static const struct space {
 	const char *settings[32];
 } spaces[] = {
 	{ AUDIT_ns_mount, "mnt", true,
-	  { "PrivateTmp", "PrivateDevices", "PrivateMounts", "PrivateIPC", "ProtectSystem", "ProtectHome", "ProtectKernelTunables",
-	    "ProtectKernelModules", "ProtectKernelLogs", "ProtectControlGroups", "ProtectProc", "ProcSubset", "ReadOnlyPaths",
-	    "ReadWritePaths", "InaccessiblePaths", "ExecPaths", "NoExecPaths", "TemporaryFileSystem", "BindPaths", "BindReadOnlyPaths",
-	    "RootDirectory", "RootImage" } },
+	  { "PrivateTmp", "PrivateDevices", "PrivateMounts", "PrivateIPC", "ProtectSystem", "ProtectHome",
+	    "ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs", "ProtectControlGroups", "ProtectProc",
+	    "ProcSubset", "ReadOnlyPaths", "ReadWritePaths", "InaccessiblePaths", "ExecPaths", "NoExecPaths",
+	    "TemporaryFileSystem", "BindPaths", "BindReadOnlyPaths", "RootDirectory", "RootImage" } },
 	{ AUDIT_ns_network, "net", false, { "PrivateNetwork", "NetworkNamespacePath" } },
 	{ AUDIT_ns_user, "user", false, { "PrivateUsers" } },
 	{ AUDIT_ns_pid, "pid", false, { "PrivatePIDs" } },
@@ -68,10 +68,11 @@ static void compare(struct audited *audited, const struct space *space, const ch
 	own = strcmp(is, reference) != 0;
 	(void)snprintf(found, sizeof(found), "%s (%s)", own ? "its own" : "the host's", is);
 	if (!audited->shipped)
-		audit_say(audited, space->aspect, AUDIT_UNKNOWN, "not determined: no unit file is installed that would say it", found);
+		audit_say(audited, space->aspect, AUDIT_UNKNOWN, "not determined: no unit file is installed that would say it",
+			  found);
 	else
-		audit_say(audited, space->aspect, own == (setting != NULL) || (own && space->may_be_own) ? AUDIT_SAME : AUDIT_DIFFERS,
-			  declared, found);
+		audit_say(audited, space->aspect,
+			  own == (setting != NULL) || (own && space->may_be_own) ? AUDIT_SAME : AUDIT_DIFFERS, declared, found);
 }
 
 /* The host is where its service manager is; without one, where this program was called. */

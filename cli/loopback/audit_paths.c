@@ -2,9 +2,9 @@
 /*
  * What a process's user may write, in the process's own view of the file system.
  *
- * A child of ours enters that view (/proc/PID/root), becomes the user, and asks the kernel (faccessat(2)) path by path: so modes, access lists and
- * read-only mounts all count as they do for the process. It asks three folders deep and everything in the suite's own folders; file systems of other
- * machines are left out, for a dead server would hold the audit up.
+ * A child of ours enters that view (/proc/PID/root), becomes the user, and asks the kernel (faccessat(2)) path by path: so modes,
+ * access lists and read-only mounts all count as they do for the process. It asks three folders deep and everything in the
+ * suite's own folders; file systems of other machines are left out, for a dead server would hold the audit up.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -36,15 +36,16 @@ struct walk {
 	uid_t uid;
 };
 
-/* -- Mounts that are not looked into -------------------------------------------------------------------------------------------------------------- */
+/* -- Mounts that are not looked into ----------------------------------------------------------------------------------------- */
 
 /* Of the kernel (what may be written there is no file), or of other machines (which may not answer). */
 static bool is_skipped(const char *type)
 {
 	static const char *const types[] = {
-		"proc",	   "sysfs",	 "cgroup",  "cgroup2",	   "devpts",   "debugfs",  "tracefs", "securityfs", "bpf",    "configfs", "efivarfs",
-		"pstore",  "binfmt_misc", "mqueue", "hugetlbfs",   "fusectl",  "rpc_pipefs", "nsfs",  "selinuxfs",  "autofs", "nfs",	  "nfs4",
-		"cifs",	   "smb3",	 "ceph",    "afs",	   "9p",       "virtiofs", "glusterfs", "lustre",   "gfs2",   "ocfs2",    "overlay-remote",
+		"proc",	     "sysfs",	  "cgroup", "cgroup2",	   "devpts", "debugfs",	       "tracefs", "securityfs", "bpf",
+		"configfs",  "efivarfs",  "pstore", "binfmt_misc", "mqueue", "hugetlbfs",      "fusectl", "rpc_pipefs", "nsfs",
+		"selinuxfs", "autofs",	  "nfs",    "nfs4",	   "cifs",   "smb3",	       "ceph",	  "afs",	"9p",
+		"virtiofs",  "glusterfs", "lustre", "gfs2",	   "ocfs2",
 	};
 
 	if (strncmp(type, "fuse", 4) == 0)
@@ -81,7 +82,7 @@ static int mounts_read(const struct audited *audited, struct walk *walk)
 	return 0;
 }
 
-/* -- In the child --------------------------------------------------------------------------------------------------------------------------------- */
+/* -- In the child ------------------------------------------------------------------------------------------------------------ */
 
 static bool walk_skips(const struct walk *walk, const char *path)
 {
@@ -176,7 +177,7 @@ static _noreturn_ void walk_all(const struct audited *audited, struct walk *walk
 	_exit(fflush(walk->out) == 0 ? (walk->entries > ENTRIES_MAX ? 2 : 0) : 1);
 }
 
-/* -- In the parent ---------------------------------------------------------------------------------------------------------------------------------- */
+/* -- In the parent ----------------------------------------------------------------------------------------------------------- */
 
 /* Read all that the child says. @return 0; negative errno */
 static int listen_to(int fd, char **text)
@@ -237,7 +238,8 @@ static bool is_declared(const struct audited *audited, const char *path)
 
 	for (size_t i = 0; i < privileges->count && !declared; i++) {
 		const struct privilege *row = &privileges->rows[i];
-		_cleanup_free_ char *place = row->kind == PRIVILEGE_PATH && row->number == PATH_RW ? audit_place(audited, row) : NULL;
+		_cleanup_free_ char *place =
+			row->kind == PRIVILEGE_PATH && row->number == PATH_RW ? audit_place(audited, row) : NULL;
 
 		declared = place && audit_path_within(path, place);
 	}
@@ -263,6 +265,7 @@ static void declare(const struct audited *audited, struct phrase *out)
 static void tell(struct audited *audited, const struct phrase *declared, char *paths, bool more)
 {
 	_cleanup_phrase_ struct phrase found = { .text = NULL }, outside = { .text = NULL };
+	enum audit_result result;
 	unsigned foreign = 0;
 	char *rest = NULL;
 
@@ -272,6 +275,7 @@ static void tell(struct audited *audited, const struct phrase *declared, char *p
 		else if (++foreign <= NAMED_MAX)
 			phrase_item(&outside, "%s", path);
 	}
+	result = foreign ? AUDIT_DIFFERS : AUDIT_SAME;
 	if (found.n == 0)
 		phrase_add(&found, "none");
 	if (foreign > 0)
@@ -281,7 +285,9 @@ static void tell(struct audited *audited, const struct phrase *declared, char *p
 	if (more)
 		phrase_add(&found, "; the first %u entries were looked at", ENTRIES_MAX);
 	found.failed |= outside.failed;
-	audit_say_phrases(audited, AUDIT_writable_paths, foreign ? AUDIT_DIFFERS : more ? AUDIT_UNKNOWN : AUDIT_SAME, declared, &found);
+	if (foreign == 0 && more)
+		result = AUDIT_UNKNOWN;
+	audit_say_phrases(audited, AUDIT_writable_paths, result, declared, &found);
 }
 
 void audit_paths(struct audited *audited)
@@ -296,7 +302,8 @@ void audit_paths(struct audited *audited)
 	if (r == 0)
 		r = ask(audited, &walk, &paths);
 	if (audited->uid == (uid_t)-1)
-		audit_say(audited, AUDIT_writable_paths, AUDIT_UNKNOWN, phrase_text(&declared), "not determined: its user does not exist here");
+		audit_say(audited, AUDIT_writable_paths, AUDIT_UNKNOWN, phrase_text(&declared),
+			  "not determined: its user does not exist here");
 	else if (r < 0)
 		audit_unreadable(audited, AUDIT_writable_paths, phrase_text(&declared), r);
 	else

@@ -16,7 +16,7 @@ static const char *program_of(const struct process *process)
 	return process->becomes ? process->becomes : process->program;
 }
 
-/* -- program, program_file ------------------------------------------------------------------------------------------------------------ */
+/* -- program, program_file --------------------------------------------------------------------------------------------------- */
 
 static int link_read(int folder, const char *name, char out[static PATH_MAX])
 {
@@ -42,12 +42,13 @@ static void check_program(struct audited *audited)
 		audit_unreadable(audited, AUDIT_program, should, r);
 		return;
 	}
-	/* As this host has it: in the process's own view the file that it was started from may be held on to after it was replaced. */
+	/* As this host has it: the process's own view may hold on to the file that it was started from. */
 	same = stat(should, &installed) == 0 && running.st_dev == installed.st_dev && running.st_ino == installed.st_ino;
 	if (same)
 		(void)snprintf(found, sizeof(found), "%s", should);
 	else if (strncmp(is, should, strlen(should)) == 0)
-		(void)snprintf(found, sizeof(found), "%s, which is not the file of that name: it was replaced since the start", is);
+		(void)snprintf(found, sizeof(found), "%s, which is not the file of that name: it was replaced since the start",
+			       is);
 	else
 		(void)snprintf(found, sizeof(found), "%s", is);
 	audit_say(audited, AUDIT_program, same ? AUDIT_SAME : AUDIT_DIFFERS, should, found);
@@ -99,7 +100,7 @@ static void check_program_file(struct audited *audited)
 	audited->failed |= found.failed;
 }
 
-/* -- code: what is mapped to be executed (proc(5), /proc/PID/maps) ------------------------------------------------------------------------- */
+/* -- code: what is mapped to be executed (proc(5), /proc/PID/maps) ----------------------------------------------------------- */
 
 struct mapping {
 	unsigned long from, to;
@@ -138,7 +139,8 @@ static const char *code_wrong(const struct audited *audited, const struct mappin
 		return NULL; /* unmapped since */
 	if (status.st_uid != 0 || (status.st_mode & S_IWOTH) || ((status.st_mode & S_IWGRP) && status.st_gid != 0))
 		return "is executable and can be written by others than root";
-	return status.st_nlink == 0 && strncmp(mapping->name, "/memfd:", 7) == 0 ? "is executable and lives in memory alone" : NULL;
+	return status.st_nlink == 0 && strncmp(mapping->name, "/memfd:", 7) == 0 ? "is executable and lives in memory alone" :
+										   NULL;
 }
 
 static void check_code(struct audited *audited)
@@ -168,13 +170,14 @@ static void check_code(struct audited *audited)
 	audited->failed |= found.failed;
 }
 
-/* -- environment ------------------------------------------------------------------------------------------------------------------------- */
+/* -- environment ------------------------------------------------------------------------------------------------------------- */
 
 /* Of the loader (ld.so(8)), the C library, OpenSSL and libcurl. Names only: values may be somebody's secrets. */
 static bool dangerous(const char *variable)
 {
-	static const char *const names[] = { "LD_", "GLIBC_TUNABLES=", "GCONV_PATH=", "MALLOC_", "OPENSSL_", "SSLKEYLOGFILE=", "SSL_CERT_",
-					     "GODEBUG=", "GOTRACEBACK=" };
+	static const char *const names[] = { "LD_",	  "GLIBC_TUNABLES=", "GCONV_PATH=",
+					     "MALLOC_",	  "OPENSSL_",	     "SSLKEYLOGFILE=",
+					     "SSL_CERT_", "GODEBUG=",	     "GOTRACEBACK=" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (strncmp(variable, names[i], strlen(names[i])) == 0)
@@ -196,11 +199,12 @@ static void check_environment(struct audited *audited)
 	for (const char *one = variables; one < variables + n; one += strlen(one) + 1)
 		if (dangerous(one))
 			phrase_item(&found, "%.*s is set", (int)strcspn(one, "="), one);
-	audit_say(audited, AUDIT_environment, found.n ? AUDIT_DIFFERS : AUDIT_SAME, should, found.n ? phrase_text(&found) : should);
+	audit_say(audited, AUDIT_environment, found.n ? AUDIT_DIFFERS : AUDIT_SAME, should,
+		  found.n ? phrase_text(&found) : should);
 	audited->failed |= found.failed;
 }
 
-/* -- apparmor: only where the unit asks for a profile and this kernel has such. ------------------------------------------------------------- */
+/* -- apparmor: only where the unit asks for a profile and this kernel has such. ---------------------------------------------- */
 
 static bool apparmor_enabled(void)
 {
@@ -215,7 +219,8 @@ static void check_apparmor(struct audited *audited)
 	_cleanup_free_ char *is = NULL;
 	ssize_t n;
 
-	if (!audited->managed || !audited->shipped || !unit_value(audited->shipped, "AppArmorProfile", &profile) || !apparmor_enabled())
+	if (!audited->managed || !audited->shipped || !unit_value(audited->shipped, "AppArmorProfile", &profile) ||
+	    !apparmor_enabled())
 		return;
 	phrase_add(&should, "%s (enforce)", phrase_text(&profile) + (phrase_text(&profile)[0] == '-'));
 	n = audit_read(audited->proc, "attr/current", &is);
@@ -224,11 +229,12 @@ static void check_apparmor(struct audited *audited)
 		return;
 	}
 	is[strcspn(is, "\n")] = '\0';
-	audit_say(audited, AUDIT_apparmor, strcmp(is, phrase_text(&should)) == 0 ? AUDIT_SAME : AUDIT_DIFFERS, phrase_text(&should), is);
+	audit_say(audited, AUDIT_apparmor, strcmp(is, phrase_text(&should)) == 0 ? AUDIT_SAME : AUDIT_DIFFERS,
+		  phrase_text(&should), is);
 	audited->failed |= should.failed;
 }
 
-/* -- memory, core_limit, children ----------------------------------------------------------------------------------------------------------- */
+/* -- memory, core_limit, children -------------------------------------------------------------------------------------------- */
 
 /* proc(5): files of a process that is not dumpable belong to root, else to its effective user. */
 static void check_memory(struct audited *audited)
@@ -242,7 +248,8 @@ static void check_memory(struct audited *audited)
 		return;
 	}
 	is = status.st_uid == 0 ? "open to root alone" : "open to root and its own user";
-	audit_say(audited, AUDIT_memory, status.st_uid == 0 || audited->process->becomes ? AUDIT_SAME : AUDIT_DIFFERS, should, is);
+	audit_say(audited, AUDIT_memory, status.st_uid == 0 || audited->process->becomes ? AUDIT_SAME : AUDIT_DIFFERS, should,
+		  is);
 }
 
 static void check_core_limit(struct audited *audited)

@@ -31,7 +31,7 @@ static unsigned count_of(const struct audit *audit, enum audit_result result)
 	return count;
 }
 
-/* -- For people --------------------------------------------------------------------------------------------------------------------- */
+/* -- For people -------------------------------------------------------------------------------------------------------------- */
 
 /* Names of files and programs are whatever others called them. */
 static void line(const char *lead, const char *text)
@@ -85,7 +85,7 @@ void audit_report_text(const struct audit *audit)
 		     audit->count == 1 ? "" : "es", same, differs, unknown, not_shown);
 }
 
-/* -- For programs ------------------------------------------------------------------------------------------------------------------- */
+/* -- For programs ------------------------------------------------------------------------------------------------------------ */
 
 static void emit_check(struct emit *emit, const struct audit_check *check)
 {

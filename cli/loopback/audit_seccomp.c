@@ -2,9 +2,9 @@
 /*
  * The seccomp filters in force, read out of the kernel and held against the one that the table makes.
  *
- * PTRACE_SECCOMP_GET_FILTER (ptrace(2); Linux 4.4 with CONFIG_CHECKPOINT_RESTORE, which distributions set) gives each filter of a thread that is
- * stopped by its tracer. The tracer is a child of ours, so that nothing that happens to either can leave a daemon stopped: when a
- * tracer ends, in whatever way, the kernel lets its threads go on.
+ * PTRACE_SECCOMP_GET_FILTER (ptrace(2); Linux 4.4 with CONFIG_CHECKPOINT_RESTORE, which distributions set) gives each filter of a
+ * thread that is stopped by its tracer. The tracer is a child of ours, so that nothing that happens to either can leave a daemon
+ * stopped: when a tracer ends, in whatever way, the kernel lets its threads go on.
  */
 #include <errno.h>
 #include <poll.h>
@@ -30,7 +30,7 @@ struct stack {
 	struct sock_filter code[STACK_MAX][BPF_MAXINSNS]; /* the oldest filter first */
 };
 
-/* -- In the child --------------------------------------------------------------------------------------------------------------------- */
+/* -- In the child ------------------------------------------------------------------------------------------------------------ */
 
 static int stop(pid_t thread)
 {
@@ -75,7 +75,7 @@ static _noreturn_ void trace(pid_t thread, pid_t parent, struct stack *stack)
 	_exit(0);
 }
 
-/* -- In the parent ---------------------------------------------------------------------------------------------------------------------- */
+/* -- In the parent ----------------------------------------------------------------------------------------------------------- */
 
 static int wait_for(pid_t child)
 {
@@ -119,7 +119,7 @@ static bool stacks_equal(const struct stack *one, const struct stack *other)
 	return true;
 }
 
-/* -- Telling ------------------------------------------------------------------------------------------------------------------------------ */
+/* -- Telling ----------------------------------------------------------------------------------------------------------------- */
 
 static void tell_reason(int error, struct phrase *out)
 {
@@ -127,11 +127,15 @@ static void tell_reason(int error, struct phrase *out)
 
 	phrase_add(out, "not readable: ");
 	if (error == -EIO && uname(&kernel) == 0)
-		phrase_add(out, "this kernel (%s) hands no filters out; it is built without CONFIG_CHECKPOINT_RESTORE", kernel.release);
+		phrase_add(out, "this kernel (%s) hands no filters out; it is built without CONFIG_CHECKPOINT_RESTORE",
+			   kernel.release);
 	else if (error == -EACCES)
-		phrase_add(out, "the kernel hands filters out only to root, with CAP_SYS_ADMIN, that is under no seccomp filter itself");
+		phrase_add(
+			out,
+			"the kernel hands filters out only to root, with CAP_SYS_ADMIN, that is under no seccomp filter itself");
 	else if (error == -EPERM)
-		phrase_add(out, "this process may not be traced: another one traces it, or kernel.yama.ptrace_scope is 3, or a container is in the way");
+		phrase_add(out, "this process may not be traced: another one traces it, or kernel.yama.ptrace_scope is 3, or a "
+				"container is in the way");
 	else if (error == -ETIMEDOUT)
 		phrase_add(out, "a thread did not stop within %d ms; it runs on", STOPPED_MS_MAX);
 	else if (error == -EMEDIUMTYPE)
@@ -141,7 +145,8 @@ static void tell_reason(int error, struct phrase *out)
 }
 
 /* What is in force, if it is not the table's. */
-static void tell_other(const struct audited *audited, const struct filter *declared, const struct stack *stack, struct phrase *out)
+static void tell_other(const struct audited *audited, const struct filter *declared, const struct stack *stack,
+		       struct phrase *out)
 {
 	_cleanup_phrase_ struct phrase names = { .text = NULL };
 	struct filter_view views[STACK_MAX];
@@ -182,8 +187,8 @@ static enum audit_result tell_stack(const struct audited *audited, const struct 
 }
 
 /* Every thread but the first: its filters are the first one's, or it is told. */
-static int compare_threads(const struct audited *audited, const struct filter *declared, const pid_t *threads, struct stack *stacks,
-			   enum audit_result *result, struct phrase *found)
+static int compare_threads(const struct audited *audited, const struct filter *declared, const pid_t *threads,
+			   struct stack *stacks, enum audit_result *result, struct phrase *found)
 {
 	for (size_t i = 1; threads[i]; i++) {
 		int r = stack_read(threads[i], &stacks[1]);
@@ -230,8 +235,8 @@ void audit_seccomp(struct audited *audited, const pid_t *threads)
 }
 
 /*
- * A Landlock domain is shown nowhere by the kernel (as of 6.18: not in /proc, not by ptrace). What stands for it: the program enters it before the filter
- * and ends if that fails; the filter's table names no call that could have come before it.
+ * A Landlock domain is shown nowhere by the kernel (as of 6.18: not in /proc, not by ptrace). What stands for it: the program
+ * enters it before the filter and ends if that fails; the filter's table names no call that could have come before it.
  */
 void audit_landlock(struct audited *audited)
 {
@@ -245,9 +250,14 @@ void audit_landlock(struct audited *audited)
 	if (abi < 0)
 		phrase_add(&found, "this kernel has none (%s): the unit's mount namespace limits paths alone", strerror(errno));
 	else if (filtered)
-		phrase_add(&found, "not shown by any kernel; this one has ABI %ld, and the filter that is in force is loaded only after it", abi);
+		phrase_add(
+			&found,
+			"not shown by any kernel; this one has ABI %ld, and the filter that is in force is loaded only after it",
+			abi);
 	else
-		phrase_add(&found, "not shown by any kernel, and the filter that would speak for it was not read, or is not the table's");
-	audit_say(audited, AUDIT_landlock, abi < 0 ? AUDIT_DIFFERS : AUDIT_NOT_SHOWN, "its paths and no others", phrase_text(&found));
+		phrase_add(&found,
+			   "not shown by any kernel, and the filter that would speak for it was not read, or is not the table's");
+	audit_say(audited, AUDIT_landlock, abi < 0 ? AUDIT_DIFFERS : AUDIT_NOT_SHOWN, "its paths and no others",
+		  phrase_text(&found));
 	audited->failed |= found.failed;
 }

@@ -8,7 +8,7 @@
 
 #define WORDS_MAX 1024 /* a list of all system calls there are has half as many */
 
-/* -- Reading -------------------------------------------------------------------------------------------------------------------- */
+/* -- Reading ----------------------------------------------------------------------------------------------------------------- */
 
 static int setting_add(struct unit *unit, const char *file, const char *key, size_t key_n, const char *value, size_t value_n)
 {
@@ -101,7 +101,7 @@ void unit_free(struct unit *unit)
 	*unit = (struct unit){ .list = NULL };
 }
 
-/* -- Values --------------------------------------------------------------------------------------------------------------------- */
+/* -- Values ------------------------------------------------------------------------------------------------------------------ */
 
 static bool listed(const char *const *names, size_t count, const char *key)
 {
@@ -118,26 +118,27 @@ static bool listed(const char *const *names, size_t count, const char *key)
 static bool is_list(const char *key)
 {
 	static const char *const names[] = {
-		"CapabilityBoundingSet", "AmbientCapabilities", "SupplementaryGroups", "RestrictAddressFamilies", "RestrictFileSystems",
-		"RestrictNamespaces", "SystemCallFilter", "SystemCallArchitectures", "DeviceAllow", "ReadWritePaths", "ReadOnlyPaths",
-		"InaccessiblePaths", "ExecPaths", "NoExecPaths", "TemporaryFileSystem", "BindPaths", "BindReadOnlyPaths", "Exec*",
-		"IPAddressAllow", "IPAddressDeny", "SocketBindAllow", "SocketBindDeny", "StateDirectory", "CacheDirectory",
-		"RuntimeDirectory", "LogsDirectory", "ConfigurationDirectory", "Sockets", "LoadCredential*", "SetCredential*", "UnsetEnvironment",
-		"Environment", "EnvironmentFile", "PassEnvironment", "OpenFile",
+		"CapabilityBoundingSet", "AmbientCapabilities", "SupplementaryGroups", "RestrictAddressFamilies",
+		"RestrictFileSystems", "RestrictNamespaces", "SystemCallFilter", "SystemCallArchitectures", "DeviceAllow",
+		"ReadWritePaths", "ReadOnlyPaths", "InaccessiblePaths", "ExecPaths", "NoExecPaths", "TemporaryFileSystem",
+		"BindPaths", "BindReadOnlyPaths", "Exec*", "IPAddressAllow", "IPAddressDeny", "SocketBindAllow",
+		"SocketBindDeny", "StateDirectory", "CacheDirectory", "RuntimeDirectory", "LogsDirectory",
+		"ConfigurationDirectory", "Sockets", "LoadCredential*", "SetCredential*", "UnsetEnvironment", "Environment",
+		"EnvironmentFile", "PassEnvironment", "OpenFile",
 	};
 
 	return listed(names, ARRAY_SIZE(names), key);
 }
 
-/* No right comes or goes with these: resources, restarts, logs, and what is configuration by design. What is not in this list counts. */
+/* No right comes or goes with these: resources, restarts, logs, configuration by design. What is not in this list counts. */
 static bool is_taste(const char *key)
 {
 	static const char *const names[] = {
-		"CPU*", "Memory*", "IO*", "BlockIO*", "Tasks*", "LimitNOFILE", "LimitAS", "LimitCPU", "LimitRSS", "LimitNPROC", "LimitSTACK",
-		"LimitDATA", "Nice", "OOM*", "ManagedOOM*", "Restart*", "Timeout*", "WatchdogSec", "RuntimeMaxSec", "StartLimit*", "Log*",
-		"Syslog*", "Environment", "EnvironmentFile", "Slice", "Startup*", "AllowedCPUs", "NUMA*", "TimerSlackNSec", "KillMode",
-		"SendSIGKILL", "FinalKillSignal", "DefaultMemory*", "SuccessExitStatus",
-		"Backlog", "ReceiveBuffer", "SendBuffer", "TriggerLimit*", "PollLimit*", "MaxConnections*",
+		"CPU*", "Memory*", "IO*", "BlockIO*", "Tasks*", "LimitNOFILE", "LimitAS", "LimitCPU", "LimitRSS", "LimitNPROC",
+		"LimitSTACK", "LimitDATA", "Nice", "OOM*", "ManagedOOM*", "Restart*", "Timeout*", "WatchdogSec",
+		"RuntimeMaxSec", "StartLimit*", "Log*", "Syslog*", "Environment", "EnvironmentFile", "Slice", "Startup*",
+		"AllowedCPUs", "NUMA*", "TimerSlackNSec", "KillMode", "SendSIGKILL", "FinalKillSignal", "DefaultMemory*",
+		"SuccessExitStatus", "Backlog", "ReceiveBuffer", "SendBuffer", "TriggerLimit*", "PollLimit*", "MaxConnections*",
 	};
 
 	return listed(names, ARRAY_SIZE(names), key);
@@ -184,7 +185,7 @@ bool unit_flag(const struct unit *unit, const char *key)
 	return unit_value(unit, key, &value) && value.n > 0 && strcmp(plain(phrase_text(&value)), "no") != 0;
 }
 
-/* -- Sets of words, in any order and case ------------------------------------------------------------------------------------------ */
+/* -- Sets of words, in any order and case ------------------------------------------------------------------------------------ */
 
 static size_t split(char *text, char **words)
 {
@@ -237,7 +238,7 @@ static bool same_value(const char *key, const char *one, const char *other)
 	return strcmp(plain(one), plain(other)) == 0;
 }
 
-/* -- Shipped against in force --------------------------------------------------------------------------------------------------------- */
+/* -- Shipped against in force ------------------------------------------------------------------------------------------------ */
 
 /* Has this key been looked at before its i-th setting? */
 static bool seen(const struct unit *unit, size_t i)
@@ -283,7 +284,8 @@ static bool changed(const struct unit *shipped, const struct unit *in_force, con
 	if (is_set && was_set && is_list(key) && is.n && should.n)
 		tell_list(key, file, phrase_text(&should), phrase_text(&is), out);
 	else if (is_set)
-		phrase_item(out, "%s sets %s=%s; shipped: %s", file, key, phrase_text(&is), was_set ? phrase_text(&should) : "not set");
+		phrase_item(out, "%s sets %s=%s; shipped: %s", file, key, phrase_text(&is),
+			    was_set ? phrase_text(&should) : "not set");
 	else
 		phrase_item(out, "%s is not set; shipped: %s", key, phrase_text(&should));
 	return true;
@@ -302,7 +304,7 @@ unsigned unit_changes(const struct unit *shipped, const struct unit *in_force, s
 	return count;
 }
 
-/* -- Against the table ------------------------------------------------------------------------------------------------------------------ */
+/* -- Against the table ------------------------------------------------------------------------------------------------------- */
 
 static bool unlike(const struct unit *unit, const char *key, const char *should, struct phrase *out)
 {
@@ -313,7 +315,8 @@ static bool unlike(const struct unit *unit, const char *key, const char *should,
 					       is_set && same_words(phrase_text(&is), should) :
 					       strcmp(plain(phrase_text(&is)), should) == 0))
 		return false;
-	phrase_item(out, "%s=%s, where the table has %s", key, is_set ? phrase_text(&is) : "(not set)", should[0] ? should : "none");
+	phrase_item(out, "%s=%s, where the table has %s", key, is_set ? phrase_text(&is) : "(not set)",
+		    should[0] ? should : "none");
 	return true;
 }
 
@@ -336,17 +339,17 @@ unsigned unit_against_table(const struct unit *unit, const struct privileges *pr
 	return count;
 }
 
-/* -- Files against the manager --------------------------------------------------------------------------------------------------------- */
+/* -- Files against the manager ----------------------------------------------------------------------------------------------- */
 
 unsigned unit_against_manager(const struct unit *in_force, const struct unit *shown, struct phrase *out)
 {
 	/* Those that systemctl prints as they are written. */
 	static const char *const keys[] = {
-		"User", "Group", "NoNewPrivileges", "PrivateNetwork", "PrivateTmp", "PrivateDevices", "PrivateUsers", "PrivateMounts",
-		"PrivateIPC", "ProtectSystem", "ProtectHome", "ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs",
-		"ProtectControlGroups", "ProtectClock", "ProtectHostname", "ProtectProc", "ProcSubset", "LockPersonality",
-		"MemoryDenyWriteExecute", "RestrictRealtime", "RestrictSUIDSGID", "RemoveIPC", "DevicePolicy", "KeyringMode",
-		"CapabilityBoundingSet", "AmbientCapabilities",
+		"User", "Group", "NoNewPrivileges", "PrivateNetwork", "PrivateTmp", "PrivateDevices", "PrivateUsers",
+		"PrivateMounts", "PrivateIPC", "ProtectSystem", "ProtectHome", "ProtectKernelTunables", "ProtectKernelModules",
+		"ProtectKernelLogs", "ProtectControlGroups", "ProtectClock", "ProtectHostname", "ProtectProc", "ProcSubset",
+		"LockPersonality", "MemoryDenyWriteExecute", "RestrictRealtime", "RestrictSUIDSGID", "RemoveIPC",
+		"DevicePolicy", "KeyringMode", "CapabilityBoundingSet", "AmbientCapabilities",
 	};
 	unsigned count = 0;
 

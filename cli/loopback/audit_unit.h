@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Unit files (systemd.syntax(7)) as far as they say what a service may do: the shipped file, what is in force with its drop-ins, and what
- * systemctl(1) shows of it. All of it works on texts, and touches nothing.
+ * Unit files (systemd.syntax(7)) as far as they say what a service may do: the shipped file, what is in force with its drop-ins,
+ * and what systemctl(1) shows of it. All of it works on texts, and touches nothing.
  */
 #pragma once
 

@@ -10,14 +10,15 @@
 
 #define NAMED_MAX 6
 
-/* Not this program itself: the child that asks what the user may write becomes that user, and another audit may have one as well. */
+/* Not this program itself: the child that asks what the user may write becomes that user, and another audit may have one. */
 static bool is_audit(const char *entry)
 {
 	struct stat theirs, ours;
 	char path[64];
 
 	(void)snprintf(path, sizeof(path), "/proc/%.16s/exe", entry);
-	return stat(path, &theirs) == 0 && stat("/proc/self/exe", &ours) == 0 && theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+	return stat(path, &theirs) == 0 && stat("/proc/self/exe", &ours) == 0 && theirs.st_dev == ours.st_dev &&
+	       theirs.st_ino == ours.st_ino;
 }
 
 static bool has_uid(const char *entry, uid_t uid)

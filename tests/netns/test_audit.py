@@ -21,22 +21,25 @@ FOLDER = os.path.join(rig.ROOT, "build/netns-audit")
 TOOL = os.path.join(rig.ROOT, "build/tests/tools/surplus")
 SAME, DIFFERS, UNKNOWN = 0, 1, 2
 INSTALLED = "/usr/libexec/loopback"
+PROGRAM = os.path.join(rig.ROOT, "build/bin/loopback")
 LISTENING = ("netd", "fetchd", "signd")  # on sockets that the service manager makes
 
 
 def units_of_the_rig(source, target):
     """Units as launch carries them out: of the settings that make namespaces it knows PrivateNetwork= alone."""
     os.makedirs(target)
-    apart = re.compile(r"^(Private(?!Network)|Protect|ProcSubset|ReadOnly|ReadWrite|Inaccessible|Exec\w*Paths|NoExec|Temporary|Bind|Root)")
+    apart = re.compile(r"^(Private(?!Network)|Protect|ProcSubset|ReadOnly|ReadWrite|Inaccessible|Exec\w*Paths|NoExec|Temporary|"
+                       r"Bind|Root)")
     for name in os.listdir(source):
-        with open(os.path.join(source, name), encoding="utf-8") as unit, open(os.path.join(target, name), "w", encoding="utf-8") as out:
+        with open(os.path.join(source, name), encoding="utf-8") as unit, \
+                open(os.path.join(target, name), "w", encoding="utf-8") as out:
             out.writelines(line for line in unit if not apart.match(line))
     return target
 
 
 def audit(host, units, *arguments):
     """(exit status, what --json says) of loopback audit on a host."""
-    done = host.enter(os.path.join(rig.ROOT, "build/bin/loopback"), "audit", "--json", "--units", units, *arguments, check=False)
+    done = host.enter(PROGRAM, "audit", "--json", "--units", units, *arguments, check=False)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
@@ -116,8 +119,8 @@ class Bench:
     def start(self, name, deviation=None, **variables):
         """Start a stand-in; returns its pid once it is in its sandbox."""
         words = ["env", "-i", "PATH=/usr/bin:/bin", *[f"{key}={value}" for key, value in variables.items()], f"{INSTALLED}/{name}"]
-        process = self.host.popen(*words, *([deviation] if deviation else []), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                  text=True)
+        process = self.host.popen(*words, *([deviation] if deviation else []), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True)
         self.running.append(process)
         assert process.stdout.readline() == "ready\n", (name, deviation)
         return process.pid
@@ -219,7 +222,7 @@ def resource_of_bench_must_allow_core_dumps(bench):
 def test_text_for_people(bench):
     """A difference in full, the rest in a line each, and a line that counts."""
     pid = bench.start("netd", "bounding")
-    done = bench.host.enter(os.path.join(rig.ROOT, "build/bin/loopback"), "audit", "--units", bench.units, f"--pid=netd={pid}", check=False)
+    done = bench.host.enter(PROGRAM, "audit", "--units", bench.units, f"--pid=netd={pid}", check=False)
     assert done.returncode == DIFFERS and done.stderr == ""
     assert re.search(r"^  ok +uid +641\d\d \(_lb-netd\)$", done.stdout, re.MULTILINE)
     assert re.search(r"^  DIFFERS +cap_bounding\n +declared  CAP_NET_ADMIN, CAP_BPF\n +found +CAP_NET_ADMIN, CAP_SYS_NICE, CAP_BPF\n"
@@ -355,7 +358,7 @@ def test_an_audit_that_is_ended_leaves_nothing_stopped(bench, number):
     """Whenever it ends, and however: the processes it looks at run on, and none of its own stays."""
     pid = bench.start("netd", "thread")
     for delay in range(30):
-        process = bench.host.popen(os.path.join(rig.ROOT, "build/bin/loopback"), "audit", "--units", bench.units, f"--pid=netd={pid}",
+        process = bench.host.popen(PROGRAM, "audit", "--units", bench.units, f"--pid=netd={pid}",
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(0.001 * delay)
         process.send_signal(number)
@@ -371,13 +374,12 @@ def test_an_audit_that_is_ended_leaves_nothing_stopped(bench, number):
 
 def test_usage(bench):
     """Names that are none, and users that may not."""
-    program = os.path.join(rig.ROOT, "build/bin/loopback")
     for arguments in (["--process", "cron"], ["--pid", "netd=x"], ["--pid", "cron=1"], ["--pid", "netd"]):
-        done = bench.host.enter(program, "audit", *arguments, check=False)
+        done = bench.host.enter(PROGRAM, "audit", *arguments, check=False)
         assert done.returncode == UNKNOWN and arguments[-1] in done.stderr and done.stdout == ""
-    done = bench.host.enter("setpriv", "--reuid=65534", "--clear-groups", "test", "-x", program, check=False)
+    done = bench.host.enter("setpriv", "--reuid=65534", "--clear-groups", "test", "-x", PROGRAM, check=False)
     assert done.returncode == 0, "the next one must fail for its own reason"
-    done = bench.host.enter("setpriv", "--reuid=65534", "--clear-groups", program, "audit", check=False)
+    done = bench.host.enter("setpriv", "--reuid=65534", "--clear-groups", PROGRAM, "audit", check=False)
     assert done.returncode == UNKNOWN and "only root" in done.stderr
 
 
@@ -393,17 +395,16 @@ def test_manual_names_every_check():
 
 def test_found_by_what_it_executes(bench):
     """Without --pid and without systemd. Where several would fit, none is taken."""
-    program = os.path.join(rig.ROOT, "build/bin/loopback")
     # Other rigs on this machine share its process ids: only what is said of this one's counts.
     pid = bench.start("controld")
-    done = bench.host.enter(program, "audit", "--json", "--units", bench.units, "--process", "controld", check=False)
+    done = bench.host.enter(PROGRAM, "audit", "--json", "--units", bench.units, "--process", "controld", check=False)
     process = json.loads(done.stdout)["processes"][0]
     if process["pid"] is None:
         assert done.returncode == UNKNOWN and str(pid) in process["checks"][0]["found"]
     else:
         assert (process["pid"], done.returncode) == (pid, SAME)
     second = bench.start("controld")
-    done = bench.host.enter(program, "audit", "--json", "--units", bench.units, "--process", "controld", check=False)
+    done = bench.host.enter(PROGRAM, "audit", "--json", "--units", bench.units, "--process", "controld", check=False)
     found = not_same(json.loads(done.stdout))
     assert done.returncode == UNKNOWN and set(found) == {"running"}
     assert str(pid) in found["running"]["found"] and str(second) in found["running"]["found"]

@@ -25,6 +25,30 @@ def installed(machine, folder):
     machine.run("systemctl", "enable", "--now", *[f"loopback-{name}.service" for name in ("netd", "fetchd", "wg")])
 
 
+CONTROL_PLANE = """
+    mkdir -p -m 755 /etc/loopback/tls
+    mkdir -m 700 /root/work
+    cd /root/work
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=control \\
+        -addext subjectAltName=IP:198.18.70.4 -keyout /etc/loopback/tls/key.pem -out /etc/loopback/tls/cert.pem 2>/dev/null
+    chown _lb-controld /etc/loopback/tls/key.pem
+    loopbackctl root create --out root --name prod
+    key=$(/usr/libexec/loopback/signd init --state /var/lib/loopback/signd --root-pub root/root.pub)
+    loopbackctl root sign-keyset --root root/root.key --online "$key" --epoch 1 --generation 1 --out keyset
+    /usr/libexec/loopback/controld init --state /var/lib/loopback/controld --keyset keyset
+    echo "CONTROLD_OPTIONS=--tls-cert /etc/loopback/tls/cert.pem --tls-key /etc/loopback/tls/key.pem" >/etc/loopback/controld.env
+    systemctl enable --now loopback-signd.socket loopback-controld.service
+    install -m 600 /var/lib/loopback/controld/admin.credential .
+    loopbackctl context set prod --url https://198.18.70.4:8443 --credential-file "$PWD/admin.credential" \\
+        --ca /etc/loopback/tls/cert.pem --root-pub "$PWD/root/root.pub"
+    loopbackctl organization create acme
+    loopbackctl workspace create servers --organization acme
+    loopbackctl network create mesh --workspace servers --cidr 100.64.0.0/16
+    loopbackctl token create --workspace servers --network mesh --json | sed -n 's/.*"token": *"\\([^"]*\\)".*/\\1/p' >token
+    loopback enroll --url https://198.18.70.4:8443 --ca /etc/loopback/tls/cert.pem --token-file token
+"""
+
+
 @pytest.fixture(scope="module", name="host")
 def host_fixture(tmp_path_factory):
     """One machine for all of these tests, each of which leaves it as it was."""
@@ -192,6 +216,19 @@ def test_another_process_of_its_user(host):
         process.wait()
     assert status == DIFFERS and set(found["fetchd"]) == {"user_alone"}
     assert found["fetchd"]["user_alone"]["found"].endswith(" has it too")
+
+
+def test_control_plane_and_an_enrolled_agent(host):
+    """controld and signd behind their own walls, and the agent with a control plane to speak to."""
+    host.run("ip", "address", "add", "198.18.70.4/24", "dev", "lo")
+    host.run("sh", "-ec", CONTROL_PLANE)
+    status, processes, found = audit(host)
+    assert (status, found) == (SAME, {name: {} for name in (*AGENT, "controld", "signd")})
+    checks = {name: {check["check"]: check["found"] for check in process["checks"]} for name, process in processes.items()}
+    assert checks["signd"]["ns_network"].startswith("its own") and checks["controld"]["ns_network"].startswith("the host's")
+    assert "AF_INET6" in checks["controld"]["socket_families"] and "AF_INET" in checks["fetchd"]["socket_families"]
+    assert checks["signd"]["writable_paths"] == "/var/lib/loopback/signd"
+    assert checks["controld"]["writable_paths"] == "/var/lib/loopback/controld"
 
 
 def test_what_should_run_and_does_not(host):

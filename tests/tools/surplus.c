@@ -3,17 +3,20 @@
  * surplus: a stand-in for a daemon that has one right too many, so that `loopback audit` can be seen to name it.
  *
  * It is called by the name of the process that it stands in for, as root, and ends up exactly as that process's table says
- * (privileges/tables.h; Landlock and the filter are the daemons' own, libipc/sandbox.h) but for the one deviation that is named. It
- * says "ready" and waits for a signal.
+ * (privileges/tables.h; Landlock and the filter are the daemons' own, libipc/sandbox.h) but for the one deviation that is named.
+ * It says "ready" and waits for a signal.
  *
  *   netd [DEVIATION[=VALUE]]
  *
- *   uid gid saved-uid group                     another user, another group, root's uid to go back to, one group more
- *   effective permitted inheritable ambient bounding    a capability more in this set, and in those without which it cannot be there
- *   new-privs dumpable core                     no no_new_privs; memory open to its user; core dumps
- *   no-filter filter=CALL loose-mmap loose-socket thread    none; one call, one argument, one family more; a thread without one
- *   socket=FAMILY[/PROTOCOL] open=PATH path=PATH timer memory-code child    something open, mapped or started that should not be
- *   own-network                                 no deviation: the network namespace that a unit may give it
+ *   uid gid saved-uid group      another user, another group, root's uid to go back to, one group more
+ *   effective permitted inheritable ambient bounding
+ *                                a capability more in this set, and in those without which it cannot be there
+ *   new-privs dumpable core      no no_new_privs; memory open to its user; core dumps
+ *   no-filter filter=CALL loose-mmap loose-socket thread
+ *                                none; one call, one argument, one family more; a thread without one
+ *   socket=FAMILY[/PROTOCOL] open=PATH path=PATH timer memory-code child
+ *                                something open, mapped or started that should not be
+ *   own-network                  the network namespace that a unit may give it
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -62,7 +65,7 @@ static _noreturn_ void fail(const char *what)
 	exit(1);
 }
 
-/* -- Identity. By bare system calls: the C library's would change every thread. -------------------------------------------------------- */
+/* -- Identity. By bare system calls: the C library's would change every thread. ---------------------------------------------- */
 
 static uint64_t declared_capabilities(const struct privileges *privileges)
 {
@@ -130,7 +133,7 @@ static void drop(const struct plan *plan)
 		fail("dumpable");
 }
 
-/* -- The filter: the table's, or the table's and a row more -------------------------------------------------------------------------------- */
+/* -- The filter: the table's, or the table's and a row more ------------------------------------------------------------------ */
 
 static void filter(const struct plan *plan)
 {
@@ -149,7 +152,8 @@ static void filter(const struct plan *plan)
 	else if (is(plan, "loose-mmap"))
 		*extra = (struct privilege){ .kind = PRIVILEGE_SYS, .name = "mmap", .number = SCMP_SYS(mmap) };
 	else if (is(plan, "loose-socket"))
-		*extra = (struct privilege){ .kind = PRIVILEGE_SOCKET, .name = "AF_PACKET", .number = AF_PACKET, .protocol = PROTOCOL_ANY };
+		*extra = (struct privilege){ .kind = PRIVILEGE_SOCKET, .name = "AF_PACKET", .number = AF_PACKET,
+					     .protocol = PROTOCOL_ANY };
 	more.count += extra->name ? 1 : 0;
 	if (sandbox_filter(&more) < 0)
 		exit(1);
@@ -167,8 +171,8 @@ static void *unfiltered_thread(void *arg)
 }
 
 /*
- * Load the filter for every thread from one that keeps CAP_SYS_ADMIN, because whoever has no no_new_privs may not load one for itself. The
- * kernel gives it to the others (SECCOMP_FILTER_FLAG_TSYNC), and the thread ends.
+ * Load the filter for every thread from one that keeps CAP_SYS_ADMIN, because whoever has no no_new_privs may not load one for
+ * itself. The kernel gives it to the others (SECCOMP_FILTER_FLAG_TSYNC), and the thread ends.
  */
 static void *filter_for_all(void *arg)
 {
@@ -186,7 +190,7 @@ static void *filter_for_all(void *arg)
 	return NULL;
 }
 
-/* -- Things that are open, mapped or started --------------------------------------------------------------------------------------------------- */
+/* -- Things that are open, mapped or started --------------------------------------------------------------------------------- */
 
 static void open_socket(const char *value)
 {
@@ -228,7 +232,7 @@ static void hold(const struct plan *plan)
 	}
 }
 
-/* -- In order ------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- In order ---------------------------------------------------------------------------------------------------------------- */
 
 static void enter_without_no_new_privs(struct plan *plan)
 {

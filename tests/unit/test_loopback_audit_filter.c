@@ -56,7 +56,8 @@ START_TEST(the_same_table_makes_the_same_filter)
 		char digest[FILTER_DIGEST_TEXT], again[FILTER_DIGEST_TEXT];
 
 		ck_assert(filter_same(&one, other.code, other.count));
-		ck_assert_str_eq(filter_digest(&one, one.code, one.count, digest), filter_digest(&one, other.code, other.count, again));
+		ck_assert_str_eq(filter_digest(&one, one.code, one.count, digest),
+				 filter_digest(&one, other.code, other.count, again));
 		ck_assert_int_eq(strncmp(digest, "sha256:", 7), 0);
 		ck_assert_uint_eq(strlen(digest), FILTER_DIGEST_TEXT - 1);
 		free(one.code);
@@ -122,10 +123,14 @@ static void expect_beyond(const char *name, struct privilege extra, const char *
 
 START_TEST(what_gets_through_beyond_the_table_is_named)
 {
-	expect_beyond("netd", (struct privilege){ .kind = PRIVILEGE_SYS, .name = "ptrace", .number = SCMP_SYS(ptrace) }, "ptrace");
-	expect_beyond("netd", (struct privilege){ .kind = PRIVILEGE_SYS, .name = "read", .number = SCMP_SYS(read) }, ""); /* has it */
-	expect_beyond("netd", (struct privilege){ .kind = PRIVILEGE_SOCKET, .name = "AF_INET", .number = AF_INET, .protocol = PROTOCOL_ANY },
-		      "socket(family 2, protocol 0)");
+	expect_beyond("netd", (struct privilege){ .kind = PRIVILEGE_SYS, .name = "ptrace", .number = SCMP_SYS(ptrace) },
+		      "ptrace");
+	expect_beyond("netd", (struct privilege){ .kind = PRIVILEGE_SYS, .name = "read", .number = SCMP_SYS(read) },
+		      ""); /* has it */
+	expect_beyond(
+		"netd",
+		(struct privilege){ .kind = PRIVILEGE_SOCKET, .name = "AF_INET", .number = AF_INET, .protocol = PROTOCOL_ANY },
+		"socket(family 2, protocol 0)");
 	expect_beyond("netd", (struct privilege){ .kind = PRIVILEGE_SYS, .name = "mmap", .number = SCMP_SYS(mmap) }, "mmap");
 	expect_beyond("fetchd",
 		      (struct privilege){ .kind = PRIVILEGE_SYS, .name = "ioctl", .number = SCMP_SYS(ioctl) }, "ioctl");
@@ -156,7 +161,8 @@ struct attempt {
 static int under_filter(void *arg)
 {
 	const struct attempt *attempt = arg;
-	const struct sock_fprog program = { .len = (unsigned short)attempt->count, .filter = (struct sock_filter *)(uintptr_t)attempt->code };
+	const struct sock_fprog program = { .len = (unsigned short)attempt->count,
+					    .filter = (struct sock_filter *)(uintptr_t)attempt->code };
 
 	EXPECT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
 	EXPECT(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
@@ -166,8 +172,9 @@ static int under_filter(void *arg)
 
 START_TEST(the_kernel_agrees)
 {
-	static const int calls[] = { SCMP_SYS(getpid), SCMP_SYS(getcwd), SCMP_SYS(ptrace), SCMP_SYS(mount), SCMP_SYS(umask), SCMP_SYS(uname),
-				     SCMP_SYS(getuid), SCMP_SYS(bind), SCMP_SYS(setns), SCMP_SYS(brk), SCMP_SYS(unlink), SCMP_SYS(bpf) };
+	static const int calls[] = { SCMP_SYS(getpid), SCMP_SYS(getcwd), SCMP_SYS(ptrace), SCMP_SYS(mount),
+				     SCMP_SYS(umask),  SCMP_SYS(uname),	 SCMP_SYS(getuid), SCMP_SYS(bind),
+				     SCMP_SYS(setns),  SCMP_SYS(brk),	 SCMP_SYS(unlink), SCMP_SYS(bpf) };
 
 	for (const struct process *process = processes; process->name; process++) {
 		struct filter filter = declared_of(process);
@@ -181,7 +188,8 @@ START_TEST(the_kernel_agrees)
 			int status = in_child(under_filter, &attempt);
 			bool allowed = answer(&filter, calls[i], 0, 0) != SECCOMP_RET_KILL_PROCESS;
 
-			ck_assert_msg(WIFSIGNALED(status) == !allowed, "%s, call %d: status %#x", process->name, calls[i], (unsigned)status);
+			ck_assert_msg(WIFSIGNALED(status) == !allowed, "%s, call %d: status %#x", process->name, calls[i],
+				      (unsigned)status);
 		}
 		free(filter.code);
 	}

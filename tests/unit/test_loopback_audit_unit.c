@@ -65,7 +65,8 @@ END_TEST
 
 START_TEST(lists_add_up_and_an_empty_one_begins_anew)
 {
-	_cleanup_unit_ struct unit unit = unit_of("[Service]\nBindPaths=/a\nBindPaths=/b\nBindPaths=\nBindPaths=/c\nUser=a\nUser=b\n");
+	_cleanup_unit_ struct unit unit =
+		unit_of("[Service]\nBindPaths=/a\nBindPaths=/b\nBindPaths=\nBindPaths=/c\nUser=a\nUser=b\n");
 
 	expect_value(&unit, "BindPaths", "/c");
 	expect_value(&unit, "User", "b");
@@ -74,7 +75,8 @@ END_TEST
 
 START_TEST(flags_in_all_spellings)
 {
-	_cleanup_unit_ struct unit unit = unit_of("[Service]\nA=yes\nB=on\nC=1\nD=true\nE=no\nF=off\nG=0\nH=false\nI=strict\nJ=\nK=NO\n");
+	_cleanup_unit_ struct unit unit =
+		unit_of("[Service]\nA=yes\nB=on\nC=1\nD=true\nE=no\nF=off\nG=0\nH=false\nI=strict\nJ=\nK=NO\n");
 	static const char *const set[] = { "A", "B", "C", "D", "I" }, *const unset[] = { "E", "F", "G", "H", "J", "K", "L" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(set); i++)
@@ -111,7 +113,8 @@ END_TEST
 
 START_TEST(a_setting_that_is_gone_is_named)
 {
-	_cleanup_unit_ struct unit shipped = unit_of(shipped_text), in_force = unit_of("[Service]\nUser=_lb-fetchd\nBindPaths=/c /b /a\n");
+	_cleanup_unit_ struct unit shipped = unit_of(shipped_text),
+				   in_force = unit_of("[Service]\nUser=_lb-fetchd\nBindPaths=/c /b /a\n");
 	_cleanup_phrase_ struct phrase out = { .text = NULL };
 
 	ck_assert_uint_ge(unit_changes(&shipped, &in_force, &out), 3);
@@ -135,18 +138,22 @@ START_TEST(the_unit_gives_what_the_table_has)
 #define NETD "[Service]\nUser=_lb-netd\nNoNewPrivileges=yes\n"
 	expect_against_table(&fetchd_privileges, shipped_text, 0, "");
 	expect_against_table(&netd_privileges, shipped_text, 3, "User=_lb-fetchd, where the table has _lb-netd");
-	expect_against_table(&netd_privileges, NETD "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN\nAmbientCapabilities=cap_net_admin CAP_BPF\n",
-			     0, "");
-	expect_against_table(&netd_privileges, NETD "AmbientCapabilities=CAP_NET_ADMIN CAP_BPF\n", 1, "CapabilityBoundingSet=(not set)");
 	expect_against_table(&netd_privileges,
-			     NETD "CapabilityBoundingSet=CAP_NET_ADMIN CAP_BPF CAP_PERFMON\nAmbientCapabilities=CAP_NET_ADMIN CAP_BPF\n", 1,
-			     "CapabilityBoundingSet=CAP_NET_ADMIN CAP_BPF CAP_PERFMON, where the table has CAP_NET_ADMIN CAP_BPF");
+			     NETD "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN\nAmbientCapabilities=cap_net_admin CAP_BPF\n", 0,
+			     "");
+	expect_against_table(&netd_privileges, NETD "AmbientCapabilities=CAP_NET_ADMIN CAP_BPF\n", 1,
+			     "CapabilityBoundingSet=(not set)");
+	expect_against_table(
+		&netd_privileges,
+		NETD "CapabilityBoundingSet=CAP_NET_ADMIN CAP_BPF CAP_PERFMON\nAmbientCapabilities=CAP_NET_ADMIN CAP_BPF\n", 1,
+		"CapabilityBoundingSet=CAP_NET_ADMIN CAP_BPF CAP_PERFMON, where the table has CAP_NET_ADMIN CAP_BPF");
+	expect_against_table(
+		&fetchd_privileges,
+		"[Service]\nUser=_lb-fetchd\nNoNewPrivileges=yes\nCapabilityBoundingSet=\nAmbientCapabilities=CAP_BPF\n", 1,
+		"AmbientCapabilities=CAP_BPF, where the table has none");
 	expect_against_table(&fetchd_privileges,
-			     "[Service]\nUser=_lb-fetchd\nNoNewPrivileges=yes\nCapabilityBoundingSet=\nAmbientCapabilities=CAP_BPF\n", 1,
-			     "AmbientCapabilities=CAP_BPF, where the table has none");
-	expect_against_table(&fetchd_privileges,
-			     "[Service]\nUser=_lb-fetchd\nNoNewPrivileges=no\nCapabilityBoundingSet=\nSupplementaryGroups=disk\n", 2,
-			     "SupplementaryGroups=disk");
+			     "[Service]\nUser=_lb-fetchd\nNoNewPrivileges=no\nCapabilityBoundingSet=\nSupplementaryGroups=disk\n",
+			     2, "SupplementaryGroups=disk");
 }
 END_TEST
 
@@ -155,8 +162,10 @@ START_TEST(what_systemd_goes_by_is_what_the_files_say)
 	_cleanup_unit_ struct unit in_force = unit_of(shipped_text), shown = { .list = NULL }, other = { .list = NULL };
 	_cleanup_phrase_ struct phrase none = { .text = NULL }, out = { .text = NULL };
 
-	ck_assert_int_eq(unit_read_properties(&shown, "User=_lb-fetchd\nPrivateUsers=yes\nNoNewPrivileges=yes\nProtectSystem=strict\n"
-						      "CapabilityBoundingSet=\nNeedDaemonReload=no"), 0);
+	ck_assert_int_eq(unit_read_properties(&shown,
+					      "User=_lb-fetchd\nPrivateUsers=yes\nNoNewPrivileges=yes\nProtectSystem=strict\n"
+					      "CapabilityBoundingSet=\nNeedDaemonReload=no"),
+			 0);
 	ck_assert_uint_eq(unit_against_manager(&in_force, &shown, &none), 0);
 	ck_assert_int_eq(unit_read_properties(&other, "PrivateUsers=no\nProtectSystem=full\nNeedDaemonReload=yes\n"), 0);
 	ck_assert_uint_eq(unit_against_manager(&in_force, &other, &out), 3);
