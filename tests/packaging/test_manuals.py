@@ -94,7 +94,7 @@ def test_every_file_format_has_its_page():
 
 def test_pages_refer_to_pages_that_exist():
     """Ours among themselves; others are named by a list here, so that a slip shows."""
-    others = {"curl(1)", "wireguard-go(1)", "systemd.exec(5)", "sha512sum(1)"}
+    others = {"curl(1)", "ptrace(2)", "wireguard-go(1)", "systemd.exec(5)", "sha512sum(1)"}
     ours = {re.sub(r"\.([1-8])$", r"(\1)", os.path.basename(path)) for path in PAGES}
     for path in PAGES:
         with open(path, encoding="utf-8") as file:
