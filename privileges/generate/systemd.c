@@ -41,6 +41,7 @@ static const char view_always[] =
 	"DevicePolicy=closed\n"
 	"InaccessiblePaths=-+/sys/block -+/sys/bus -+/sys/class -+/sys/dev -+/sys/devices -+/sys/firmware -+/sys/fs -+/sys/hypervisor\n"
 	"InaccessiblePaths=-+/sys/kernel -+/sys/module -+/sys/power -+/dev/hugepages -+/dev/mqueue -+/dev/pts -+/dev/shm\n"
+	"InaccessiblePaths=-+/run/systemd/journal\n"
 	"NoExecPaths=+/ +/tmp +/var/tmp\n";
 
 static void write_identity(FILE *out, const struct process *process)
