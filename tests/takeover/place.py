@@ -178,13 +178,18 @@ class Network:
         self.host.enter("ip", "netns", "delete", "box")
 
 
-def _first_long(pid):
-    """An address in a process's memory that can be read and written: its stack."""
-    with open(f"/proc/{pid}/maps", encoding="utf-8") as maps:
+def long_of(path):
+    """An address in a process's memory that can be read and written, from its maps: its stack."""
+    with open(path, encoding="utf-8") as maps:
         for line in maps:
             if line.rstrip().endswith("[stack]"):
                 return int(line.split("-")[1].split()[0], 16) - 64
-    raise AssertionError(f"process {pid} has no stack")
+    raise AssertionError(f"{path} has no stack")
+
+
+def owner(name):
+    """Whose socket one of the table's names is; it does not try its own."""
+    return {"sign": "signd", "fetchd-admin": "fetchd"}.get(name, "netd" if name in ("documents", "view", "admin", "tunnel") else None)
 
 
 def _fields(host, path):
@@ -203,13 +208,18 @@ def daemons(fleet):
     return found
 
 
-def targets(fleet, daemon, over, real=True):
+def targets(fleet, daemon, over):
     """{name: words for the steps} of what an attempt is tried on. daemon: whose stand-in it is, which is not tried on itself."""
     host, own = fleet.host(WHERE[daemon]), OWN[daemon]
     if over is None:
         return {None: {"own": own}}
     if over == "daemons":
-        return {name: {"pid": pid, "address": _first_long(pid), "page": _first_long(pid) & ~0xFFF, "own": own} for name, pid in daemons(fleet).items() if name != daemon}
+        found = {}
+        for name, pid in daemons(fleet).items():
+            if name != daemon:
+                address = long_of(f"/proc/{pid}/maps")
+                found[name] = {"pid": pid, "address": address, "page": address & ~0xFFF, "own": own}
+        return found
     if over == "folders":
         folders = [path for name, path in OWN.items() if WHERE[name] == host.name and name not in (daemon, "wg")]
         folders += ["/etc/loopback", "/usr/libexec/loopback", "/run/loopback", "/etc", "/root", "/home", "/usr/lib", "/tmp", "/run/tenant/folder", "/dev/shm"]
