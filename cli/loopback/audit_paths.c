@@ -2,9 +2,10 @@
 /*
  * What a process's user may write, in the process's own view of the file system.
  *
- * A child of ours enters that view (/proc/PID/root), becomes the user, and asks the kernel (faccessat(2)) path by path: so modes,
- * access lists and read-only mounts all count as they do for the process. It asks three folders deep and everything in the
- * suite's own folders; file systems of other machines are left out, for a dead server would hold the audit up.
+ * A child of ours enters that view (/proc/PID/root) and asks the kernel path by path what the user may: access(2) goes by the real
+ * ids, and so do access lists and read-only mounts, as they do for the process; while the child, whose effective ids stay root's, sees
+ * what lies in folders that the user can pass and not list. It looks three folders deep and at everything in the suite's own
+ * folders; file systems of other machines are left out, for a dead server would hold the audit up.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -124,7 +125,8 @@ static void walk_entry(struct walk *walk, int folder, const char *name, char *pa
 	if (!walk_skips(walk, path) && fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0) {
 		if (is_writable(walk, folder, name, &status))
 			(void)fprintf(walk->out, "%s\n", path); /* what lies below is told with it */
-		else if (S_ISDIR(status.st_mode) && (depth < DEPTH_MAX || strstr(path, "/loopback"))) {
+		else if (S_ISDIR(status.st_mode) && (depth < DEPTH_MAX || strstr(path, "/loopback")) &&
+			 faccessat(folder, name, X_OK, 0) == 0) {
 			fd = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 			if (fd >= 0)
 				walk_folder(walk, fd, path, depth + 1);
@@ -149,12 +151,10 @@ static void walk_folder(struct walk *walk, int fd, char *path, unsigned depth)
 	(void)closedir(folder);
 }
 
-static int become(const struct audited *audited)
+/* The real ids are those that access(2) asks about, with no group besides; the effective ones stay. */
+static int ask_for(const struct audited *audited)
 {
-	/* A file with the name of a command below must not be able to make this process more than it is. */
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || setgroups(0, NULL) < 0)
-		return -errno;
-	if (setresgid(audited->gid, audited->gid, audited->gid) < 0 || setresuid(audited->uid, audited->uid, audited->uid) < 0)
+	if (setgroups(0, NULL) < 0 || setresgid(audited->gid, 0, 0) < 0 || setresuid(audited->uid, 0, 0) < 0)
 		return -errno;
 	return 0;
 }
@@ -166,8 +166,8 @@ static _noreturn_ void walk_all(const struct audited *audited, struct walk *walk
 
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || root < 0)
 		_exit(1);
-	/* The change of uid takes away what the signal above needs, and dumps of this process with it. */
-	if (become(audited) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent)
+	/* The change of ids takes the signal above away. */
+	if (ask_for(audited) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent)
 		_exit(1);
 	walk->uid = audited->uid;
 	walk->out = fdopen(out, "w");

@@ -181,6 +181,7 @@ SURPLUS = [
     ("fetchd", "filter=execve", {"seccomp": "lets through what the table does not: execve"}),
     ("netd", "loose-mmap", {"seccomp": "lets through what the table does not: mmap"}),
     ("netd", "loose-socket", {"seccomp": "lets through what the table does not: socket(family 17"}),
+    ("netd", "older", {"seccomp": "none of the calls tried gets through that the table forbids: that of another version?"}),
     ("netd", "thread", {"seccomp": ": off"}),
     ("netd", "dumpable", {"memory": "its own user"}),
     ("netd", "core", {"core_limit": ""}),
@@ -271,6 +272,21 @@ def test_writable_path(bench, make, found):
     finally:
         bench.host.enter("rm", "-r", "/".join(make[-1].split("/")[:5]))
     assert bench.audit("fetchd", pid)[0] == SAME
+
+
+def test_writable_path_that_cannot_be_listed(bench):
+    """Below a folder that the process can pass, if it knows the name, and not list; and none below one that it cannot pass."""
+    pid = bench.start("fetchd")
+    bench.host.enter("install", "-d", "-m", "0711", "/etc/loopback/dark")
+    bench.host.enter("install", "-d", "-o", "_lb-fetchd", "/etc/loopback/dark/room")
+    try:
+        status, report = bench.audit("fetchd", pid)
+        assert status == DIFFERS and set(not_same(report)) == {"writable_paths"}
+        assert "besides its own: /etc/loopback/dark/room" in not_same(report)["writable_paths"]["found"]
+        bench.host.enter("chmod", "0700", "/etc/loopback/dark")
+        assert bench.audit("fetchd", pid)[0] == SAME
+    finally:
+        bench.host.enter("rm", "-r", "/etc/loopback/dark")
 
 
 @pytest.mark.parametrize("change,back,found", [
