@@ -8,6 +8,10 @@
 
 #define TOKEN_SECRET_BYTES_MIN 40 /* 32 bytes in base64 are 43 */
 #define CREDENTIAL_BYTES_MIN 8
+/* How far a name goes on, and how long the first line of a PEM is: a journal of nothing else must not take us hours. */
+#define NAME_REST_MAX 64
+#define SPACES_MAX 16
+#define PEM_LINE_MAX 100
 
 /* Bytes of a span, seen as text that need not be terminated. */
 struct span {
@@ -102,14 +106,18 @@ static size_t tokens(struct span text)
 /* From the end of a name to its value: quotes and spaces, = or :, spaces and a quote. @return NULL: this is no assignment */
 static char *value_after(char *at, const char *end, char *quote)
 {
-	while (at < end && (isalnum((unsigned char)*at) || *at == '_' || *at == '-'))
+	const char *name_end = end - at < NAME_REST_MAX ? end : at + NAME_REST_MAX, *spaces_end;
+
+	while (at < name_end && (isalnum((unsigned char)*at) || *at == '_' || *at == '-'))
 		at++;
-	while (at < end && (*at == '"' || *at == '\'' || *at == ' '))
+	spaces_end = end - at < SPACES_MAX ? end : at + SPACES_MAX;
+	while (at < spaces_end && (*at == '"' || *at == '\'' || *at == ' '))
 		at++;
 	if (at >= end || (*at != '=' && *at != ':'))
 		return NULL;
 	at++;
-	while (at < end && *at == ' ')
+	spaces_end = end - at < SPACES_MAX ? end : at + SPACES_MAX;
+	while (at < spaces_end && *at == ' ')
 		at++;
 	*quote = at < end && (*at == '"' || *at == '\'') ? *at++ : '\0';
 	return at;
@@ -148,9 +156,10 @@ static size_t private_keys(struct span text)
 	size_t found = 0;
 
 	while ((at = memmem(at, (size_t)(end - at), begin, sizeof(begin) - 1))) {
-		char *line = memchr(at, '\n', (size_t)(end - at)), *body;
+		size_t room = end - at < PEM_LINE_MAX ? (size_t)(end - at) : PEM_LINE_MAX;
+		const char *line = memchr(at, '\n', room);
+		char *body = memmem(at, line ? (size_t)(line - at) : room, private, sizeof(private) - 1);
 
-		body = memmem(at, (size_t)((line ? line : end) - at), private, sizeof(private) - 1);
 		at += sizeof(begin) - 1;
 		if (!body)
 			continue;

@@ -124,6 +124,28 @@ START_TEST(secrets_of_any_bytes_and_places)
 }
 END_TEST
 
+/* A journal is written by others as well. One that is made for the purpose costs no more than any: the test's time-out is the judge. */
+START_TEST(text_that_is_made_to_take_long)
+{
+	static const char *const patterns[] = { "password", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "bearer ", "://", "://@", "token=\"", "secret    ",
+						"a", "\\u0061", "%61", "./" };
+	size_t n = 4U << 20;
+	_cleanup_free_ char *text = malloc(n);
+
+	ck_assert_ptr_nonnull(text);
+	for (size_t i = 0; i < ARRAY_SIZE(patterns); i++) {
+		_cleanup_secrets_ struct secrets secrets = { .count = 0 };
+		size_t length = strlen(patterns[i]);
+
+		for (size_t k = 0; k < n; k++)
+			text[k] = patterns[i][k % length];
+		ck_assert_int_eq(secrets_add(&secrets, "aaaaaaaaaaaaaaaaaaaaaaab", 24), 0);
+		(void)scrub_known(text, n, &secrets);
+		(void)scrub_likely(text, n);
+	}
+}
+END_TEST
+
 START_TEST(short_ones_are_no_secrets_and_huge_ones_refused)
 {
 	_cleanup_secrets_ struct secrets secrets = { .count = 0 };
@@ -198,4 +220,4 @@ START_TEST(pieces_are_bounded)
 END_TEST
 
 UNIT_MAIN("support", known_secrets_are_found_in_their_forms, base64_at_any_offset, what_looks_like_a_secret_is_blanked, secrets_of_any_bytes_and_places,
-	  short_ones_are_no_secrets_and_huge_ones_refused, an_archive_is_blocks, pieces_are_bounded)
+	  text_that_is_made_to_take_long, short_ones_are_no_secrets_and_huge_ones_refused, an_archive_is_blocks, pieces_are_bounded)
