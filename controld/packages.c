@@ -76,7 +76,7 @@ int package_parse(const char *file, struct package *package)
 	architecture = cut_last(text, '.');
 	release = architecture ? cut_last(text, '-') : NULL;
 	version = release ? cut_last(text, '-') : NULL;
-	if (!version)
+	if (!version || !*release)
 		return -EINVAL;
 	release[-1] = '-'; /* the version is VERSION-RELEASE */
 	return parts_take(package, text, version, architecture);
