@@ -146,8 +146,10 @@ def machine_fixture(tmp_path_factory):
     made = Bench(str(folder))
     yield made
     made.end()
-    made.rig.take_down()
+    time.sleep(0.2)  # the stand-in's child looks every 50 ms whether its parent still lives
+    left = made.rig.take_down()
     shutil.rmtree(FOLDER)
+    assert not left
 
 
 @pytest.fixture(name="bench")
