@@ -149,7 +149,7 @@ EDITS = {
     "a system call more": ("SystemCallFilter=", "SystemCallFilter=ptrace ", "SystemCallFilter"),
     "a system call less": (" close", " ", "SystemCallFilter"),
     "a family more": ("RestrictAddressFamilies=", "RestrictAddressFamilies=AF_PACKET ", "RestrictAddressFamilies"),
-    "a folder more": ("BindReadOnlyPaths=", "BindReadOnlyPaths=/home ", "BindReadOnlyPaths"),
+    "a folder more": ("\nBindReadOnlyPaths=", "\nBindReadOnlyPaths=/home ", "BindReadOnlyPaths"),
     "a folder to write to": ("NoNewPrivileges=yes", "BindPaths=/srv", "BindPaths"),
     "code from elsewhere": ("\nExecPaths=", "\nExecPaths=+/tmp ", "ExecPaths"),
     "another user": ("User=", "User=root\nUser=", "User"),
