@@ -6,16 +6,16 @@
 
 static void write_path(FILE *out, const struct privilege *row)
 {
-	const char *access = row->kind == PRIVILEGE_PATH	 ? row->number == PATH_RW ? "rwk" : "r"
+	const char *access = row->kind == PRIVILEGE_PATH   ? row->number == PATH_RW ? "rwk" : "r"
 			     : row->number == VIEW_CONNECT ? "rw"
-			     : row->number == VIEW_CODE	 ? "mr"
-							 : "r";
+			     : row->number == VIEW_CODE    ? "mr"
+							   : "r";
 	/* AppArmor sees names behind links. /var/run is one on the host, and a folder in the root that the unit gives. */
 	bool run = strncmp(row->path, "/var/run/", strlen("/var/run/")) == 0;
 
 	/* The table does not say whether it is a folder; a rule for what there is not gives nothing. */
-	(void)fprintf(out, "  # %s\n  %s%s{,/,/**} %s,\n", row->why, run ? "/{,var/}" : "", run ? row->path + strlen("/var/") : row->path,
-		      access);
+	(void)fprintf(out, "  # %s\n  %s%s{,/,/**} %s,\n", row->why, run ? "/{,var/}" : "",
+		      run ? row->path + strlen("/var/") : row->path, access);
 }
 
 /* CAP_NET_ADMIN is net_admin here. */
@@ -42,7 +42,9 @@ static void write_families(FILE *out, const struct process *process)
 		else
 			(void)fprintf(out, "  network %s stream,\n  network %s dgram,\n", known[i].word, known[i].word);
 	}
-	(void)fprintf(out, "  unix (accept, bind, connect, create, getattr, getopt, listen, receive, send, setattr, setopt, shutdown),\n");
+	(void)fprintf(
+		out,
+		"  unix (accept, bind, connect, create, getattr, getopt, listen, receive, send, setattr, setopt, shutdown),\n");
 }
 
 /* What a descriptor from outside of the mount namespace is called is no rule's business: attach_disconnected. */
@@ -50,7 +52,8 @@ void apparmor_write(FILE *out, const struct process *process)
 {
 	(void)fprintf(out,
 		      "# SPDX-License-Identifier: Apache-2.0\n"
-		      "# Generated from %s/privileges.def: what no rule names is refused. There are none for ptrace, signals to others, mounts, D-Bus.\n"
+		      "# Generated from %s/privileges.def: what no rule names is refused. There are none for ptrace, signals to "
+		      "others, mounts, D-Bus.\n"
 		      "abi <abi/3.0>,\n\n"
 		      "profile loopback-%s flags=(attach_disconnected) {\n"
 		      "  # The end: the service manager's signals, and its own abort().\n"
@@ -70,7 +73,8 @@ void apparmor_write(FILE *out, const struct process *process)
 	FOR_EACH_ROW(row, process)
 		if (row->kind == PRIVILEGE_PATH || row->kind == PRIVILEGE_VIEW)
 			write_path(out, row);
-		else if (row->kind == PRIVILEGE_HOLD && row->name[0] == '/') /* AppArmor judges files that are handed over as well */
+		else if (row->kind == PRIVILEGE_HOLD &&
+			 row->name[0] == '/') /* AppArmor judges files that are handed over as well */
 			(void)fprintf(out, "  # %s\n  %s rw,\n", row->why, row->name);
 	(void)fprintf(out, "}\n");
 }

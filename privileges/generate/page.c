@@ -4,9 +4,12 @@
 #include "libipc/messages.h"
 #include "privileges/generate/generate.h"
 
-static const char *const modes[] = { [VIEW_CONNECT] = "connect", [VIEW_CODE] = "execute", [VIEW_START] = "read at the start", [VIEW_NAME] = "see that it is there" };
+static const char *const modes[] = { [VIEW_CONNECT] = "connect",
+				     [VIEW_CODE] = "execute",
+				     [VIEW_START] = "read at the start",
+				     [VIEW_NAME] = "see that it is there" };
 
-/* -- Rights ------------------------------------------------------------------------------------------------------------------------- */
+/* -- Rights ---------------------------------------------------------------------------------------- */
 
 static void write_capabilities(FILE *out, const struct process *process)
 {
@@ -29,7 +32,8 @@ static void write_sockets(FILE *out, const struct process *process)
 			(void)fprintf(out, "| %s%s%s | makes it | %s |\n", row->name, row->protocol == PROTOCOL_ANY ? "" : ", ",
 				      row->protocol == PROTOCOL_ANY ? "" : row->path, row->why);
 		else if (row->kind == PRIVILEGE_HOLD)
-			(void)fprintf(out, "| %s | is handed it, or opened it before its filter; could not make it | %s |\n", row->name, row->why);
+			(void)fprintf(out, "| %s | is handed it, or opened it before its filter; could not make it | %s |\n",
+				      row->name, row->why);
 		else if (row->kind == PRIVILEGE_PEER)
 			(void)fprintf(out, "| user %s | may connect to it | %s |\n", row->name, row->why);
 	}
@@ -37,12 +41,14 @@ static void write_sockets(FILE *out, const struct process *process)
 
 static void write_files(FILE *out, const struct process *process)
 {
-	(void)fprintf(out, "\n## Files\n\nWhat Landlock lets it open, and what its unit shows it besides. Its root folder holds nothing else but its program, a /proc with itself\n"
+	(void)fprintf(out, "\n## Files\n\nWhat Landlock lets it open, and what its unit shows it besides. Its root folder holds "
+			   "nothing else but its program, a /proc with itself\n"
 			   "alone in it, a /dev of pseudo devices, and temporary folders of its own.\n\n"
 			   "| path | right | why |\n|---|---|---|\n");
 	FOR_EACH_ROW(row, process) {
 		if (row->kind == PRIVILEGE_PATH)
-			(void)fprintf(out, "| `%s` | %s | %s |\n", row->path, row->number == PATH_RW ? "read, write, make, remove" : "read", row->why);
+			(void)fprintf(out, "| `%s` | %s | %s |\n", row->path,
+				      row->number == PATH_RW ? "read, write, make, remove" : "read", row->why);
 		else if (row->kind == PRIVILEGE_VIEW)
 			(void)fprintf(out, "| `%s` | %s | %s |\n", row->path, modes[row->number], row->why);
 	}
@@ -71,17 +77,19 @@ static void write_call(FILE *out, const struct privilege *row)
 static void write_calls(FILE *out, const struct process *process)
 {
 	(void)fprintf(out, "\n## System calls\n\n%s\n\n| call | only if | why |\n|---|---|---|\n",
-		      process->becomes ? "Any other is refused, and kills if nobody calls it by mistake (wg-launch/filter.c)." : "Any other kills the process.");
+		      process->becomes ? "Any other is refused, and kills if nobody calls it by mistake (wg-launch/filter.c)."
+				       : "Any other kills the process.");
 	FOR_EACH_ROW(row, process)
 		if (row->kind == PRIVILEGE_SYS)
 			write_call(out, row);
-	(void)fprintf(out, "\nOnly until that filter stands, before anything is read from a peer:\n\n| call | why |\n|---|---|\n");
+	(void)fprintf(out,
+		      "\nOnly until that filter stands, before anything is read from a peer:\n\n| call | why |\n|---|---|\n");
 	FOR_EACH_ROW(row, process)
 		if (row->kind == PRIVILEGE_START)
 			(void)fprintf(out, "| `%s` | %s |\n", row->name, row->why);
 }
 
-/* -- Messages ----------------------------------------------------------------------------------------------------------------------- */
+/* -- Messages ---------------------------------------------------------------------------------------- */
 
 struct field_writer {
 	struct field_visitor visitor;
@@ -103,7 +111,8 @@ static void write_message(FILE *out, const struct message_type *type, enum party
 	struct field_writer writer = { .visitor.field = write_field, .out = out, .separator = "" };
 	union message_body body = { 0 };
 
-	(void)fprintf(out, "| `%s` | %s | %s | %zu | %u | ", type->name, party_name(other), phase_name(type->phase), type->bytes, type->fds);
+	(void)fprintf(out, "| `%s` | %s | %s | %zu | %u | ", type->name, party_name(other), phase_name(type->phase), type->bytes,
+		      type->fds);
 	type->walk(&writer.visitor, &body);
 	(void)fprintf(out, " |\n");
 }
@@ -117,19 +126,22 @@ static void write_messages(FILE *out, const struct process *process)
 		if (strcmp(party_name(message_types[i].to), process->name) != 0)
 			continue;
 		if (!any)
-			(void)fprintf(out, "Anything else on these sockets closes the channel ([messages](../design/ipc.md)).\n\n"
-					   "| message | from | phase | bytes | descriptors | fields |\n|---|---|---|---|---|---|\n");
+			(void)fprintf(out,
+				      "Anything else on these sockets closes the channel ([messages](../design/ipc.md)).\n\n"
+				      "| message | from | phase | bytes | descriptors | fields |\n|---|---|---|---|---|---|\n");
 		write_message(out, &message_types[i], message_types[i].from);
 		any = true;
 	}
-	(void)fprintf(out, "%s", any ? "\nWhat it may send:\n\n| message | to | phase | bytes | descriptors | fields |\n|---|---|---|---|---|---|\n"
-				     : "Nobody.\n");
+	(void)fprintf(out, "%s",
+		      any ? "\nWhat it may send:\n\n| message | to | phase | bytes | descriptors | fields "
+			    "|\n|---|---|---|---|---|---|\n"
+			  : "Nobody.\n");
 	for (size_t i = 0; any && i < message_type_count; i++)
 		if (strcmp(party_name(message_types[i].from), process->name) == 0)
 			write_message(out, &message_types[i], message_types[i].to);
 }
 
-/* -- Pages -------------------------------------------------------------------------------------------------------------------------- */
+/* -- Pages ---------------------------------------------------------------------------------------- */
 
 static void copy(FILE *out, FILE *text)
 {
@@ -142,7 +154,8 @@ static void copy(FILE *out, FILE *text)
 void page_write(FILE *out, const struct process *process, FILE *takeover)
 {
 	(void)fprintf(out,
-		      "# %s\n\nGenerated from `%s/privileges.def`, `libipc/messages.def` and `privileges/pages/%s.md` by `make audit-pages`.\n\n"
+		      "# %s\n\nGenerated from `%s/privileges.def`, `libipc/messages.def` and `privileges/pages/%s.md` by `make "
+		      "audit-pages`.\n\n"
 		      "| | |\n|---|---|\n| program | `%s`%s%s |\n| user and group | `%s`; no other groups |\n| unit | `%s` |\n"
 		      "| AppArmor profile | `loopback-%s` |\n",
 		      process->name, process->name, process->name, process->program, process->becomes ? ", which becomes " : "",
@@ -197,7 +210,8 @@ static unsigned calls_count(const struct process *process)
 
 void page_write_overview(FILE *out)
 {
-	(void)fprintf(out, "| process | user | capabilities | makes sockets | is handed | writes | system calls |\n|---|---|---|---|---|---|---|\n");
+	(void)fprintf(out, "| process | user | capabilities | makes sockets | is handed | writes | system calls "
+			   "|\n|---|---|---|---|---|---|---|\n");
 	for (const struct process *process = processes; process->name; process++) {
 		(void)fprintf(out, "| [%s](%s.md) | `%s` | ", process->name, process->name, process_user(process));
 		write_names(out, process, PRIVILEGE_CAP);

@@ -31,7 +31,8 @@ static const char always[] =
 	"UMask=0077\n";
 
 static const char view_always[] =
-	"# An empty root folder of its own; what follows is all there is in it. So no other daemon's socket, D-Bus, container engine, home or\n"
+	"# An empty root folder of its own; what follows is all there is in it. So no other daemon's socket, D-Bus, container "
+	"engine, home or\n"
 	"# control group has a name here, which Landlock alone could not promise: it holds back neither connect() nor chmod().\n"
 	"PrivateMounts=yes\n"
 	"ProtectSystem=strict\n"
@@ -39,7 +40,8 @@ static const char view_always[] =
 	"PrivateTmp=yes\n"
 	"PrivateDevices=yes\n"
 	"DevicePolicy=closed\n"
-	"InaccessiblePaths=-+/sys/block -+/sys/bus -+/sys/class -+/sys/dev -+/sys/devices -+/sys/firmware -+/sys/fs -+/sys/hypervisor\n"
+	"InaccessiblePaths=-+/sys/block -+/sys/bus -+/sys/class -+/sys/dev -+/sys/devices -+/sys/firmware -+/sys/fs "
+	"-+/sys/hypervisor\n"
 	"InaccessiblePaths=-+/sys/kernel -+/sys/module -+/sys/power -+/dev/hugepages -+/dev/mqueue -+/dev/pts -+/dev/shm\n"
 	"InaccessiblePaths=-+/run/systemd/journal\n"
 	"NoExecPaths=+/ +/tmp +/var/tmp\n";
@@ -93,12 +95,13 @@ static void write_calls(FILE *out, const struct process *process)
 		else if (row->kind == PRIVILEGE_SOCKET)
 			words_add(&calls, "socket");
 	}
-	(void)fprintf(out, "# Until the process's own filter stands, which knows arguments as well and kills: the stricter of the two decides.\n"
+	(void)fprintf(out, "# Until the process's own filter stands, which knows arguments as well and kills: the stricter of "
+			   "the two decides.\n"
 			   "SystemCallErrorNumber=EPERM\n");
 	words_write(out, "SystemCallFilter", &calls);
 }
 
-/* -- What there is in the root folder ------------------------------------------------------------------------------------------------ */
+/* -- What there is in the root folder ---------------------------------------------------------------------------------------- */
 
 /* Does path lie in folder, or is it the same? */
 static bool within(const char *path, const char *folder)
@@ -144,7 +147,8 @@ static void write_path(FILE *out, const struct process *process, const struct pr
 static void write_view(FILE *out, const struct process *process)
 {
 	(void)fprintf(out, "%sRootDirectory=/run/loopback/root/%s\n", view_always, process->name);
-	(void)fprintf(out, "ExecPaths=+%s%s%s\n", process->program, process->becomes ? " -+" : "", process->becomes ? process->becomes : "");
+	(void)fprintf(out, "ExecPaths=+%s%s%s\n", process->program, process->becomes ? " -+" : "",
+		      process->becomes ? process->becomes : "");
 	(void)fprintf(out, "BindReadOnlyPaths=%s\n", process->program);
 	if (process->becomes)
 		(void)fprintf(out, "BindReadOnlyPaths=-%s\n", process->becomes);
@@ -158,8 +162,10 @@ static void write_view(FILE *out, const struct process *process)
 
 void systemd_write(FILE *out, const struct process *process)
 {
-	(void)fprintf(out, "# -- Privileges: generated from %s/privileges.def, which says why. ----------------------------------------\n",
-		      process->name);
+	(void)fprintf(
+		out,
+		"# -- Privileges: generated from %s/privileges.def, which says why. ----------------------------------------\n",
+		process->name);
 	write_identity(out, process);
 	write_users(out, process);
 	(void)fputs(always, out);

@@ -136,7 +136,8 @@ def test_what_is_built_is_what_the_tables_write(process):
 def test_a_template_says_nothing_of_privileges(process):
     """A line in a template would add to what was generated, or undo it."""
     generated = subprocess.run([TOOL, "systemd", process], check=True, capture_output=True, text=True).stdout
-    owned = set(re.findall(r"^(\w+)=", generated, flags=re.M)) | {"SupplementaryGroups", "DynamicUser", "ReadWritePaths", "SecureBits"}
+    owned = set(re.findall(r"^(\w+)=", generated, flags=re.M))
+    owned |= {"SupplementaryGroups", "DynamicUser", "ReadWritePaths", "SecureBits"}
     with open(os.path.join(ROOT, "packaging/systemd", SERVICES[process] + ".service.in"), encoding="utf-8") as file:
         template = file.read()
     assert template.count(f"\n@PRIVILEGES {process}@\n") == 1
@@ -212,7 +213,8 @@ def test_its_root_folder_is_made_at_boot(process):
 @pytest.mark.parametrize("process", SERVICES)
 def test_exposure(process):
     path = os.path.join(UNITS, SERVICES[process] + ".service")
-    out = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", path], capture_output=True, text=True, check=False)
+    out = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", path], capture_output=True, text=True,
+                         check=False)
     assert "Unknown" not in out.stderr and "ignoring" not in out.stderr
     assert float(re.search(r"Overall exposure level for \S+: ([0-9.]+)", out.stdout)[1]) <= EXPOSURE[process], out.stdout
 
@@ -222,9 +224,10 @@ def test_systemd_finds_nothing_to_complain_about(tmp_path):
     for path in glob.glob(os.path.join(UNITS, "*")):
         with open(path, encoding="utf-8") as file:
             text = file.read()
-        (tmp_path / os.path.basename(path)).write_text(re.sub(r"^ExecStart=/usr/libexec/loopback/\S+", "ExecStart=/bin/true", text, flags=re.M))
-    out = subprocess.run(["systemd-analyze", "verify", "--man=no", *sorted(glob.glob(f"{tmp_path}/*"))], capture_output=True, text=True,
-                         check=False)
+        text = re.sub(r"^ExecStart=/usr/libexec/loopback/\S+", "ExecStart=/bin/true", text, flags=re.M)
+        (tmp_path / os.path.basename(path)).write_text(text)
+    out = subprocess.run(["systemd-analyze", "verify", "--man=no", *sorted(glob.glob(f"{tmp_path}/*"))], capture_output=True,
+                         text=True, check=False)
     assert (out.returncode, out.stdout + out.stderr) == (0, "")
 
 
@@ -243,7 +246,8 @@ def test_an_apparmor_profile_says_what_its_table_says(process):
     rows = table(process)
     with open(os.path.join(PROFILES, "loopback-" + process), encoding="utf-8") as file:
         rules = [line.strip() for line in file if line.startswith("  ") and not line.lstrip().startswith("#")]
-    assert {rule[:-1].split()[1] for rule in rules if rule.startswith("capability")} == {name[4:].lower() for name in rows.column("CAP")}
+    capabilities = {rule[:-1].split()[1] for rule in rules if rule.startswith("capability")}
+    assert capabilities == {name[4:].lower() for name in rows.column("CAP")}
     assert {"AF_" + rule[:-1].split()[1].upper() for rule in rules if rule.startswith("network")} == rows.families()
     files = {rule[:-1].rsplit(" ", 1)[0]: rule[:-1].rsplit(" ", 1)[1] for rule in rules if rule.startswith(("/", "{"))}
     assert {path for path, access in files.items() if access == "rw" and not path.endswith("}")} == {
@@ -255,7 +259,8 @@ def test_an_apparmor_profile_says_what_its_table_says(process):
 
 
 def test_the_auditors_pages_are_what_the_tables_write(tmp_path):
-    subprocess.run(["make", "--no-print-directory", "-s", "-C", ROOT, "audit-pages", f"AUDIT={tmp_path}"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["make", "--no-print-directory", "-s", "-C", ROOT, "audit-pages", f"AUDIT={tmp_path}"], check=True,
+                   stdout=subprocess.DEVNULL)
     for path in sorted(tmp_path.iterdir()):
         with open(os.path.join(ROOT, "docs/audit", path.name), encoding="utf-8") as committed:
             assert committed.read() == path.read_text(), f"docs/audit/{path.name} is not current: make audit-pages"
@@ -268,6 +273,7 @@ def test_an_auditors_page_names_every_row(process):
         page = file.read()
     for word in rows.column("CAP") + rows.column("HOLD") + rows.column("PEER") + rows.column("SOCKET"):
         assert f"| {word}" in page or f"| user {word} |" in page
-    for word in rows.calls() - {"socket"} | rows.paths("RO") | rows.paths("RW") | rows.views("CONNECT", "CODE", "START", "NAME"):
+    paths = rows.paths("RO") | rows.paths("RW") | rows.views("CONNECT", "CODE", "START", "NAME")
+    for word in paths | rows.calls() - {"socket"}:
         assert f"| `{word}` |" in page
     assert [line for line in page.splitlines() if line.startswith("|") and line.rstrip()[-1] != "|"] == []

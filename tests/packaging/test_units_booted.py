@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the units make of the processes, on a booted machine with packages: their root folders hold what their tables name, and they work in them."""
+"""What the units make of the processes, on a booted machine: their root folders hold what their tables name, and they work there."""
 
 import pytest
 from conftest import NAMES
 from test_deb_upgrade import ctl, enrol, overlay, start_control_plane
 from test_units import SERVICES, table
 
-# What is in every one of these root folders, and holds nothing of the host: systemd's own, temporary folders, /proc with the process alone in it.
+# What is in every one of these root folders, and holds nothing of the host: systemd's own, temporary folders, a /proc with the
+# process alone in it.
 OWN = {"/", "/dev", "/proc", "/run", "/run/systemd/incoming", "/sys", "/tmp", "/var/tmp", "/root"}
 EMPTY = {"/dev/hugepages", "/dev/mqueue", "/dev/pts", "/dev/shm", "/home", "/root", "/run/systemd/incoming", "/run/user"}
 
