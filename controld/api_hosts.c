@@ -110,13 +110,17 @@ static int host_answer(struct call *call, const struct id *id)
 	return call->answer ? 0 : -ENOMEM;
 }
 
+static json_t *host_item(struct call *call, const struct rows *rows)
+{
+	return host_json(call->controld, rows);
+}
+
 int hosts_list(struct call *call)
 {
 	_cleanup_rows_ struct rows rows = { 0 };
 	const char *workspace = request_argument(call->request, "workspace");
 	const char *network = request_argument(call->request, "network");
 	struct id workspace_id = { 0 }, network_id = { 0 };
-	json_t *items;
 	const char *after;
 	int64_t limit;
 	int r = list_page(call, &limit, &after);
@@ -130,16 +134,7 @@ int hosts_list(struct call *call)
 				HOST_COLUMNS " WHERE h.id > $1 AND ($2 IS NULL OR h.workspace = $2) AND ($3 IS NULL OR EXISTS"
 					     " (SELECT 1 FROM memberships m WHERE m.host = h.id AND m.network = $3)) ORDER BY h.id LIMIT $4",
 				"tddi", after, workspace ? &workspace_id : NULL, network ? &network_id : NULL, limit + 1);
-	if (r < 0)
-		return r;
-	items = json_array();
-	while (r == 0 && (r = rows_next(&rows)) > 0)
-		r = json_array_append_new(items, host_json(call->controld, &rows));
-	if (r < 0) {
-		json_decref(items);
-		return r;
-	}
-	return list_answer(call, items, limit);
+	return r < 0 ? r : list_answer(call, &rows, limit, host_item);
 }
 
 int host_get(struct call *call)

@@ -49,24 +49,14 @@ static int network_answer(struct call *call, const struct id *id)
 	return call->answer ? 0 : -ENOMEM;
 }
 
+static json_t *network_item(struct call *call, const struct rows *rows)
+{
+	return network_json(call->controld->store, rows);
+}
+
 int networks_list(struct call *call)
 {
-	_cleanup_rows_ struct rows rows = { 0 };
-	json_t *items = json_array();
-	const char *after;
-	int64_t limit;
-	int r = list_page(call, &limit, &after);
-
-	if (r == 0)
-		r = store_query(call->controld->store, &rows, NETWORK_COLUMNS " WHERE n.id > $1 ORDER BY n.id LIMIT $2", "ti", after,
-				limit + 1);
-	while (r == 0 && (r = rows_next(&rows)) > 0)
-		r = json_array_append_new(items, network_json(call->controld->store, &rows));
-	if (r < 0) {
-		json_decref(items);
-		return r;
-	}
-	return list_answer(call, items, limit);
+	return list_plain(call, NETWORK_COLUMNS " WHERE n.id > $1 ORDER BY n.id LIMIT $2", network_item);
 }
 
 int network_get(struct call *call)

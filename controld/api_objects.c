@@ -18,25 +18,14 @@ int version_get(struct call *call)
 	return call->answer ? 0 : -ENOMEM;
 }
 
+static json_t *organization_item(_unused_ struct call *call, const struct rows *rows)
+{
+	return json_pack("{s:s, s:s, s:I}", "id", row_text(rows, 0), "name", row_text(rows, 1), "created", (json_int_t)row_i64(rows, 2));
+}
+
 int organizations_list(struct call *call)
 {
-	_cleanup_rows_ struct rows rows = { 0 };
-	json_t *items = json_array();
-	const char *after;
-	int64_t limit;
-	int r = list_page(call, &limit, &after);
-
-	if (r == 0)
-		r = store_query(call->controld->store, &rows,
-				"SELECT id, name, created FROM organizations WHERE id > $1 ORDER BY id LIMIT $2", "ti", after, limit + 1);
-	while (r == 0 && (r = rows_next(&rows)) > 0)
-		r = json_array_append_new(items, json_pack("{s:s, s:s, s:I}", "id", row_text(&rows, 0), "name", row_text(&rows, 1),
-							   "created", (json_int_t)row_i64(&rows, 2)));
-	if (r < 0) {
-		json_decref(items);
-		return r;
-	}
-	return list_answer(call, items, limit);
+	return list_plain(call, "SELECT id, name, created FROM organizations WHERE id > $1 ORDER BY id LIMIT $2", organization_item);
 }
 
 int organization_create(struct call *call)
@@ -60,27 +49,15 @@ int organization_create(struct call *call)
 	return call->answer ? 0 : -ENOMEM;
 }
 
+static json_t *workspace_item(_unused_ struct call *call, const struct rows *rows)
+{
+	return json_pack("{s:s, s:s, s:s, s:I}", "id", row_text(rows, 0), "name", row_text(rows, 1), "organization", row_text(rows, 2), "created",
+			 (json_int_t)row_i64(rows, 3));
+}
+
 int workspaces_list(struct call *call)
 {
-	_cleanup_rows_ struct rows rows = { 0 };
-	json_t *items = json_array();
-	const char *after;
-	int64_t limit;
-	int r = list_page(call, &limit, &after);
-
-	if (r == 0)
-		r = store_query(call->controld->store, &rows,
-				"SELECT id, name, organization, created FROM workspaces WHERE id > $1 ORDER BY id LIMIT $2", "ti", after,
-				limit + 1);
-	while (r == 0 && (r = rows_next(&rows)) > 0)
-		r = json_array_append_new(items,
-					  json_pack("{s:s, s:s, s:s, s:I}", "id", row_text(&rows, 0), "name", row_text(&rows, 1),
-						    "organization", row_text(&rows, 2), "created", (json_int_t)row_i64(&rows, 3)));
-	if (r < 0) {
-		json_decref(items);
-		return r;
-	}
-	return list_answer(call, items, limit);
+	return list_plain(call, "SELECT id, name, organization, created FROM workspaces WHERE id > $1 ORDER BY id LIMIT $2", workspace_item);
 }
 
 int workspace_create(struct call *call)
@@ -187,12 +164,19 @@ int keyset_put(struct call *call)
 
 /* -- The audit log ------------------------------------------------------------------------------------------------------------------ */
 
+static json_t *audit_item(_unused_ struct call *call, const struct rows *rows)
+{
+	char id[24];
+
+	(void)snprintf(id, sizeof(id), "%lld", (long long)row_i64(rows, 0));
+	return json_pack("{s:s, s:I, s:s, s:s, s:s, s:s}", "id", id, "at", (json_int_t)row_i64(rows, 1), "who", row_text(rows, 2), "what",
+			 row_text(rows, 3), "object", row_text(rows, 4), "detail", row_text(rows, 5));
+}
+
 int audit_list(struct call *call)
 {
 	_cleanup_rows_ struct rows rows = { 0 };
-	json_t *items = json_array();
 	const char *after;
-	char id[24];
 	int64_t limit;
 	int r = list_page(call, &limit, &after);
 
@@ -200,15 +184,5 @@ int audit_list(struct call *call)
 		r = store_query(call->controld->store, &rows,
 				"SELECT number, at, who, what, object, detail FROM audit WHERE number > $1 ORDER BY number LIMIT $2", "ii",
 				(int64_t)strtoll(after, NULL, 10), limit + 1);
-	while (r == 0 && (r = rows_next(&rows)) > 0) {
-		(void)snprintf(id, sizeof(id), "%lld", (long long)row_i64(&rows, 0));
-		r = json_array_append_new(items, json_pack("{s:s, s:I, s:s, s:s, s:s, s:s}", "id", id, "at", (json_int_t)row_i64(&rows, 1),
-							   "who", row_text(&rows, 2), "what", row_text(&rows, 3), "object",
-							   row_text(&rows, 4), "detail", row_text(&rows, 5)));
-	}
-	if (r < 0) {
-		json_decref(items);
-		return r;
-	}
-	return list_answer(call, items, limit);
+	return r < 0 ? r : list_answer(call, &rows, limit, audit_item);
 }

@@ -30,32 +30,20 @@ static json_t *integer_or_null(const struct rows *rows, int column)
 	return row_null(rows, column) ? json_null() : json_integer(row_i64(rows, column));
 }
 
+static json_t *token_item(struct call *call, const struct rows *rows)
+{
+	return json_pack("{s:s, s:s, s:s, s:I, s:I, s:b, s:o, s:o, s:I, s:o}", "id", row_text(rows, 0), "workspace", row_text(rows, 1),
+			 "description", row_text(rows, 2), "created", (json_int_t)row_i64(rows, 3), "expires", (json_int_t)row_i64(rows, 4),
+			 "once", (int)row_i64(rows, 5), "revoked", integer_or_null(rows, 6), "used", integer_or_null(rows, 7), "uses",
+			 (json_int_t)row_i64(rows, 8), "networks", token_networks(call->controld->store, row_text(rows, 0)));
+}
+
 int tokens_list(struct call *call)
 {
-	_cleanup_rows_ struct rows rows = { 0 };
-	json_t *items = json_array();
-	const char *after;
-	int64_t limit;
-	int r = list_page(call, &limit, &after);
-
-	if (r == 0)
-		r = store_query(call->controld->store, &rows,
-				"SELECT id, workspace, description, created, expires, once, revoked, used, uses FROM tokens"
-				" WHERE id > $1 ORDER BY id LIMIT $2",
-				"ti", after, limit + 1);
-	while (r == 0 && (r = rows_next(&rows)) > 0)
-		r = json_array_append_new(
-			items, json_pack("{s:s, s:s, s:s, s:I, s:I, s:b, s:o, s:o, s:I, s:o}", "id", row_text(&rows, 0), "workspace",
-					 row_text(&rows, 1), "description", row_text(&rows, 2), "created", (json_int_t)row_i64(&rows, 3),
-					 "expires", (json_int_t)row_i64(&rows, 4), "once", (int)row_i64(&rows, 5), "revoked",
-					 integer_or_null(&rows, 6), "used", integer_or_null(&rows, 7), "uses",
-					 (json_int_t)row_i64(&rows, 8), "networks",
-					 token_networks(call->controld->store, row_text(&rows, 0))));
-	if (r < 0) {
-		json_decref(items);
-		return r;
-	}
-	return list_answer(call, items, limit);
+	return list_plain(call,
+			  "SELECT id, workspace, description, created, expires, once, revoked, used, uses FROM tokens"
+			  " WHERE id > $1 ORDER BY id LIMIT $2",
+			  token_item);
 }
 
 /* A token may name only networks that its workspace's hosts may join. */
@@ -163,27 +151,16 @@ static json_t *words_array(const char *words)
 	return array;
 }
 
+static json_t *credential_item(_unused_ struct call *call, const struct rows *rows)
+{
+	return json_pack("{s:s, s:s, s:o, s:I, s:o}", "id", row_text(rows, 0), "description", row_text(rows, 1), "permissions",
+			 words_array(row_text(rows, 2)), "created", (json_int_t)row_i64(rows, 3), "revoked", integer_or_null(rows, 4));
+}
+
 int credentials_list(struct call *call)
 {
-	_cleanup_rows_ struct rows rows = { 0 };
-	json_t *items = json_array();
-	const char *after;
-	int64_t limit;
-	int r = list_page(call, &limit, &after);
-
-	if (r == 0)
-		r = store_query(call->controld->store, &rows,
-				"SELECT id, description, permissions, created, revoked FROM credentials WHERE id > $1 ORDER BY id LIMIT $2",
-				"ti", after, limit + 1);
-	while (r == 0 && (r = rows_next(&rows)) > 0)
-		r = json_array_append_new(items, json_pack("{s:s, s:s, s:o, s:I, s:o}", "id", row_text(&rows, 0), "description",
-							   row_text(&rows, 1), "permissions", words_array(row_text(&rows, 2)), "created",
-							   (json_int_t)row_i64(&rows, 3), "revoked", integer_or_null(&rows, 4)));
-	if (r < 0) {
-		json_decref(items);
-		return r;
-	}
-	return list_answer(call, items, limit);
+	return list_plain(call, "SELECT id, description, permissions, created, revoked FROM credentials WHERE id > $1 ORDER BY id LIMIT $2",
+			  credential_item);
 }
 
 int credential_create(struct call *call)

@@ -57,8 +57,12 @@ enum object_kind { OBJECT_ORGANIZATION, OBJECT_WORKSPACE, OBJECT_NETWORK, OBJECT
 _must_check_ int resolve(struct call *call, enum object_kind kind, const char *text, struct id *id);
 /** ?limit= and ?after=. @param after receives "" for the first page */
 _must_check_ int list_page(struct call *call, int64_t *limit, const char **after);
-/** Finish a list that was read with limit + 1: {"items", "next"}. items is consumed. @return 0; -ENOMEM */
-_must_check_ int list_answer(struct call *call, json_t *items, int64_t limit);
+/** A row as an object of a list; its "id" is the cursor. @return owned by the caller; NULL if memory is out */
+typedef json_t *list_item_fn(struct call *call, const struct rows *rows);
+/** Answer with {"items", "next"}: the rows of a query that asked for limit + 1. @return 0; negative errno */
+_must_check_ int list_answer(struct call *call, struct rows *rows, int64_t limit, list_item_fn *item);
+/** The whole of a plain list. @param sql takes the cursor as $1 (text) and the number of rows as $2 */
+_must_check_ int list_plain(struct call *call, const char *sql, list_item_fn *item);
 /** Has the caller named the object it works on; for the audit log. */
 void call_object(struct call *call, const struct id *id);
 

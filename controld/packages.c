@@ -169,27 +169,17 @@ int agent_package(struct agent_call *call)
 
 /* -- For operators ----------------------------------------------------------------------------------------------------------------- */
 
+static json_t *package_item(_unused_ struct call *call, const struct rows *rows)
+{
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:I}", "id", row_text(rows, 0), "format", row_text(rows, 1), "name", row_text(rows, 2),
+			 "version", row_text(rows, 3), "architecture", row_text(rows, 4), "bytes", (json_int_t)row_i64(rows, 5), "sha512",
+			 row_text(rows, 6), "added", (json_int_t)row_i64(rows, 7));
+}
+
 int packages_list(struct call *call)
 {
-	_cleanup_rows_ struct rows rows = { 0 };
-	json_t *items = json_array();
-	const char *after;
-	int64_t limit;
-	int r = list_page(call, &limit, &after);
-
-	if (r == 0)
-		r = store_query(call->controld->store, &rows,
-				"SELECT file, format, name, version, architecture, bytes, sha512, added FROM packages WHERE file > $1"
-				" ORDER BY file LIMIT $2",
-				"ti", after, limit + 1);
-	while (r == 0 && (r = rows_next(&rows)) > 0)
-		r = json_array_append_new(items, json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:I}", "id", row_text(&rows, 0), "format",
-							   row_text(&rows, 1), "name", row_text(&rows, 2), "version", row_text(&rows, 3),
-							   "architecture", row_text(&rows, 4), "bytes", (json_int_t)row_i64(&rows, 5),
-							   "sha512", row_text(&rows, 6), "added", (json_int_t)row_i64(&rows, 7)));
-	if (r < 0) {
-		json_decref(items);
-		return r;
-	}
-	return list_answer(call, items, limit);
+	return list_plain(call,
+			  "SELECT file, format, name, version, architecture, bytes, sha512, added FROM packages WHERE file > $1"
+			  " ORDER BY file LIMIT $2",
+			  package_item);
 }

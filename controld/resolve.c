@@ -78,16 +78,35 @@ int list_page(struct call *call, int64_t *limit, const char **after)
 	return 0;
 }
 
-int list_answer(struct call *call, json_t *items, int64_t limit)
+int list_answer(struct call *call, struct rows *rows, int64_t limit, list_item_fn *item)
 {
-	json_t *next = NULL;
+	json_t *items = json_array(), *next = NULL;
+	int r = 0;
 
+	while (r == 0 && (r = rows_next(rows)) > 0)
+		r = json_array_append_new(items, item(call, rows)) < 0 ? -ENOMEM : 0;
+	if (r < 0) {
+		json_decref(items);
+		return r;
+	}
 	if (items && (int64_t)json_array_size(items) > limit) {
 		(void)json_array_remove(items, (size_t)limit);
 		next = json_object_get(json_array_get(items, (size_t)limit - 1), "id");
 	}
 	call->answer = json_pack("{s:o, s:O}", "items", items, "next", next ? next : json_null());
 	return call->answer ? 0 : -ENOMEM;
+}
+
+int list_plain(struct call *call, const char *sql, list_item_fn *item)
+{
+	_cleanup_rows_ struct rows rows = { 0 };
+	const char *after;
+	int64_t limit;
+	int r = list_page(call, &limit, &after);
+
+	if (r == 0)
+		r = store_query(call->controld->store, &rows, sql, "ti", after, limit + 1);
+	return r < 0 ? r : list_answer(call, &rows, limit, item);
 }
 
 void call_object(struct call *call, const struct id *id)
