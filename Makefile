@@ -6,6 +6,8 @@
 #   make check      every test, the demo among them (root)
 #   make bench      ratios against named rivals, into build/bench/results.jsonl
 #   make deps       install what a fresh Debian 12 lacks
+#   make units      systemd units and AppArmor profiles, from the tables of privileges, into build/packaging
+#   make audit-pages  the pages for auditors in docs/audit, from the same tables
 #
 # VARIANT=asan builds everything with ASan and UBSan into build/asan, VARIANT=fuzz into build/fuzz.
 
