@@ -109,12 +109,13 @@ def test_a_restart_mends_what_differs_and_names_nothing_else(host):
 
 
 def test_a_link_that_was_set_down_comes_up_again(host):
-    """Its routes too, which the kernel drops with it."""
+    """Its routes too, which the kernel drops with it: so soon that nobody may see them gone, but netd tells of it."""
     before = host.witness()
     host.restart()
     host.connect()
+    told = host.log().count("somebody changed lb0")
     host.host.enter("ip", "link", "set", "lb0", "down")
-    assert "100.64.0.0/16" not in host.host.enter("ip", "route").stdout
+    rigs.wait_until("netd's word of it", lambda: host.log().count("somebody changed lb0") > told)
     wait_mended(host, before, 5)
 
 
