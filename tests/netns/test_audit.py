@@ -371,6 +371,26 @@ sys.stdin.read()
         tracer.communicate("")
 
 
+FILTERED = """
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+allow = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7fff0000))  # BPF_RET, SECCOMP_RET_ALLOW
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 1, ctypes.addressof(allow)))
+assert libc.prctl(22, 2, program, 0, 0) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_an_audit_under_a_filter_of_its_own(bench):
+    """As in many containers: the kernel then hands out no filters. That is not determined, and says why; the rest is looked at."""
+    pid = bench.start("netd")
+    done = bench.host.enter("/usr/bin/python3", "-c", FILTERED, PROGRAM, "audit", "--json", "--units", bench.units,
+                            f"--pid=netd={pid}", check=False)
+    found = not_same(json.loads(done.stdout))
+    assert done.returncode == UNKNOWN and set(found) == {"seccomp"}
+    assert found["seccomp"]["result"] == "unknown" and "under no seccomp filter itself" in found["seccomp"]["found"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_audit_that_is_ended_leaves_nothing_stopped(bench, number):
     """Whenever it ends, and however: the processes it looks at run on, and none of its own stays."""
