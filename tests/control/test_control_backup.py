@@ -307,6 +307,38 @@ def test_retired_since(plane, enrolled):
     assert next(entry["addresses"] for entry in plane.status()["hosts"] if entry["name"] == newcomer.name) == address
 
 
+def test_retired_since_and_not_named(plane, enrolled):
+    """What a backup does without --retire, as docs/design/control-plane.md has it: the host is a member again, until it is retired again."""
+    hosts = [enrolled(number) for number in range(3)]
+    paths = backup(plane)
+    plane.ok("POST", f"/hosts/{hosts[1].name}/retire")
+    assert hosts[1].poll().status == 410
+    lose(plane, "controld", "signd")
+    restore(plane, paths)
+    assert plane.publish(keyset(plane.root, [plane.signd.public], epoch=2)).status == 200
+    level(plane, hosts, epoch=2)
+    assert len(hosts[0].peers(plane.network)) == 3
+    plane.ok("POST", f"/hosts/{hosts[1].name}/retire")
+    hosts[0].apply()
+    assert len(hosts[0].peers(plane.network)) == 2 and hosts[1].poll().status == 410
+
+
+def test_enrolled_since(plane, enrolled):
+    """It is unknown; it enrols again, as itself, with a new token."""
+    enrolled(1)
+    paths = backup(plane)
+    later = enrolled(2)
+    later.apply()
+    lose(plane, "controld", "signd")
+    restore(plane, paths)
+    assert plane.publish(keyset(plane.root, [plane.signd.public], epoch=2)).status == 200
+    answer = later.poll()
+    assert (answer.status, answer.msgpack[0]) == (401, "unknown-host")
+    later.enrolled(plane.token())
+    level(plane, [later], epoch=2)
+    assert later.id.hex() in [entry["id"] for entry in plane.status()["hosts"]]
+
+
 def test_signd_lives_and_controld_goes_back(plane, enrolled):
     """signd remembers what it signed: documents go on after it, in the same epoch, and nobody has to fetch the root key."""
     hosts = [enrolled(number) for number in range(3)]
