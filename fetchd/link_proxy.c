@@ -33,14 +33,19 @@ void link_describe_proxy(const struct transfer *transfer, const char *what, char
 	if (proxy->error[0])
 		(void)snprintf(out, room, "%s", proxy->error);
 	else if (answered == PROXY_AUTHENTICATION_REQUIRED && proxy->authorization)
-		(void)snprintf(out, room, "the proxy %s does not take the name and password it was given (HTTP status 407)", proxy->shown);
+		(void)snprintf(out, room, "the proxy %s does not take the name and password it was given (HTTP status 407)",
+			       proxy->shown);
 	else if (answered == PROXY_AUTHENTICATION_REQUIRED)
 		(void)snprintf(out, room,
-			       "the proxy %s wants a name and a password (HTTP status 407): https_proxy=http://NAME:PASSWORD@HOST:PORT in "
-			       "/etc/loopback/fetchd.env", proxy->shown);
+			       "the proxy %s wants a name and a password (HTTP status 407): "
+			       "https_proxy=http://NAME:PASSWORD@HOST:PORT in /etc/loopback/fetchd.env",
+			       proxy->shown);
 	else if (answered != 0)
-		(void)snprintf(out, room, "the proxy %s refuses a connection to %.128s (HTTP status %ld): whoever runs it must allow CONNECT there",
-			       proxy->shown, there, answered);
+		(void)snprintf(
+			out, room,
+			"the proxy %s refuses a connection to %.128s (HTTP status %ld): whoever runs it must allow CONNECT there",
+			proxy->shown, there, answered);
 	else
-		(void)snprintf(out, room, "%.90s cannot be reached: no way through the proxy %s: %.120s", there, proxy->shown, what);
+		(void)snprintf(out, room, "%.90s cannot be reached: no way through the proxy %s: %.120s", there, proxy->shown,
+			       what);
 }

@@ -15,7 +15,7 @@
 #define ENVIRONMENT_FILE "/etc/loopback/fetchd.env"
 #define EXPECTED "expected http://HOST:PORT or https://HOST:PORT, with NAME:PASSWORD@ before HOST if the proxy wants them"
 
-/* -- A URL ---------------------------------------------------------------------------------------------------------------------------------- */
+/* -- A URL ------------------------------------------------------------------------------------------------------------------- */
 
 struct proxy_parts {
 	CURLU *url;
@@ -73,25 +73,28 @@ static int proxy_refuse(struct proxy *proxy, const char *set_by, const char *why
 {
 	proxy->url[0] = '\0';
 	(void)snprintf(proxy->error, sizeof(proxy->error),
-		       "the proxy setting %s cannot be used: %s. Requests wait until it is mended in " ENVIRONMENT_FILE " and loopback-fetchd restarted",
+		       "the proxy setting %s cannot be used: %s. Requests wait until it is mended in " ENVIRONMENT_FILE
+		       " and loopback-fetchd restarted",
 		       set_by, why);
 	return -EINVAL;
 }
 
 /*
- * Basic authentication (RFC 7617), which ends the name at its first colon. The line is made here because libcurl decodes percent signs of a
- * password once more than it should.
+ * Basic authentication (RFC 7617), which ends the name at its first colon. The line is made here because libcurl decodes percent
+ * signs of a password once more than it should.
  */
 static int authorization_make(const char *user, const char *password, struct curl_slist **out)
 {
-	char pair[2 * PROXY_CREDENTIAL_BYTES_MAX + 2], line[32 + sodium_base64_ENCODED_LEN(sizeof(pair), sodium_base64_VARIANT_ORIGINAL)];
+	char pair[2 * PROXY_CREDENTIAL_BYTES_MAX + 2],
+		line[32 + sodium_base64_ENCODED_LEN(sizeof(pair), sodium_base64_VARIANT_ORIGINAL)];
 	int at;
 
 	if (strlen(user) > PROXY_CREDENTIAL_BYTES_MAX || strlen(password) > PROXY_CREDENTIAL_BYTES_MAX || strchr(user, ':'))
 		return -EINVAL;
 	(void)snprintf(pair, sizeof(pair), "%s:%s", user, password);
 	at = snprintf(line, sizeof(line), "Proxy-Authorization: Basic ");
-	(void)sodium_bin2base64(line + at, sizeof(line) - (size_t)at, (uint8_t *)pair, strlen(pair), sodium_base64_VARIANT_ORIGINAL);
+	(void)sodium_bin2base64(line + at, sizeof(line) - (size_t)at, (uint8_t *)pair, strlen(pair),
+				sodium_base64_VARIANT_ORIGINAL);
 	*out = curl_slist_append(NULL, line);
 	sodium_memzero(pair, sizeof(pair));
 	sodium_memzero(line, sizeof(line));
@@ -120,9 +123,10 @@ int proxy_parse(struct proxy *proxy, const char *text, const char *set_by)
 	return 0;
 }
 
-/* -- Where the settings come from ------------------------------------------------------------------------------------------------------------- */
+/* -- Where the settings come from -------------------------------------------------------------------------------------------- */
 
-/* Take a variable's value and leave nothing of it where /proc/PID/environ looks. @return owned by the caller; NULL: not set, or empty */
+/* Take a variable's value and leave nothing of it where /proc/PID/environ looks. @return owned by the caller; NULL: not set, or
+ * empty */
 static char *variable_take(const char *name)
 {
 	char *value = getenv(name);
@@ -161,14 +165,16 @@ static void ca_read(struct proxy *proxy, const char *path)
 	char why[160];
 
 	if (!file || !pem) {
-		(void)snprintf(why, sizeof(why), "cannot read %.60s (%s); it must be below /etc and readable by fetchd", path, strerror(errno));
+		(void)snprintf(why, sizeof(why), "cannot read %.60s (%s); it must be below /etc and readable by fetchd", path,
+			       strerror(errno));
 		(void)proxy_refuse(proxy, "--proxy-ca", why);
 		return;
 	}
 	if (fread(pem, 1, CA_BYTES_MAX + 1, file) > CA_BYTES_MAX)
 		(void)proxy_refuse(proxy, "--proxy-ca", "the file is longer than 50,000 bytes");
 	else if (!strstr(pem, "-----BEGIN CERTIFICATE-----"))
-		(void)proxy_refuse(proxy, "--proxy-ca", "the file holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)");
+		(void)proxy_refuse(proxy, "--proxy-ca",
+				   "the file holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)");
 	else
 		proxy->ca = TAKE_PTR(pem);
 }
@@ -179,7 +185,8 @@ static void warn_of_an_open_file(void)
 	_cleanup_close_ int fd = open(ENVIRONMENT_FILE, O_RDONLY | O_CLOEXEC);
 
 	if (fd >= 0)
-		log_warning("%s holds the proxy's password and can be read by others than root: chmod 600 %s", ENVIRONMENT_FILE, ENVIRONMENT_FILE);
+		log_warning("%s holds the proxy's password and can be read by others than root: chmod 600 %s", ENVIRONMENT_FILE,
+			    ENVIRONMENT_FILE);
 }
 
 static void proxy_tell(const struct proxy *proxy)
@@ -189,8 +196,9 @@ static void proxy_tell(const struct proxy *proxy)
 	if (proxy->error[0])
 		log_error("%s", proxy->error);
 	else if (proxy->url[0])
-		log_info("the control plane is reached through the proxy %s, %s a password%s%s", proxy->shown, proxy->authorization ? "with" : "without",
-			 proxy->except[0] ? ", but for " : "", log_clean(clean, sizeof(clean), proxy->except, strlen(proxy->except)));
+		log_info("the control plane is reached through the proxy %s, %s a password%s%s", proxy->shown,
+			 proxy->authorization ? "with" : "without", proxy->except[0] ? ", but for " : "",
+			 log_clean(clean, sizeof(clean), proxy->except, strlen(proxy->except)));
 	if (proxy->authorization)
 		warn_of_an_open_file();
 }
@@ -208,7 +216,8 @@ static void url_find(const struct proxy_options *options, struct proxy *proxy)
 	if (options->proxy && strcmp(options->proxy, "none") != 0) {
 		/* Every user reads the command line of every process. */
 		if (strchr(options->proxy, '@'))
-			(void)proxy_refuse(proxy, "--proxy", "a name or a password does not belong on a command line; give them in https_proxy");
+			(void)proxy_refuse(proxy, "--proxy",
+					   "a name or a password does not belong on a command line; give them in https_proxy");
 		else
 			(void)proxy_parse(proxy, options->proxy, "--proxy");
 	} else if (!options->proxy && value) {

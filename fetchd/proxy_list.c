@@ -88,7 +88,8 @@ bool proxy_list_names(const char *list, const char *host)
 			entry[n] = '\0';
 			if (strcmp(entry, "*") == 0)
 				return true;
-			if (host_is_address ? address_of(entry, &of_entry) && address_within(&of_host, &of_entry) : name_within(host, entry))
+			if (host_is_address ? address_of(entry, &of_entry) && address_within(&of_host, &of_entry)
+					    : name_within(host, entry))
 				return true;
 		}
 		list += n;

@@ -49,7 +49,7 @@ static int signals_open(struct bundle *bundle)
 	return bundle->signals < 0 ? -errno : 0;
 }
 
-/* -- The file ---------------------------------------------------------------------------------------------------------------------------------- */
+/* -- The file ---------------------------------------------------------------------------------------------------------------- */
 
 static int name_it(struct bundle *bundle, const char *output)
 {
@@ -127,7 +127,7 @@ static void bundle_close(struct bundle *bundle)
 	secrets_free(&bundle->secrets);
 }
 
-/* -- Pieces ------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- Pieces ------------------------------------------------------------------------------------------------------------------ */
 
 static void progress(const struct bundle *bundle, size_t at, const char *what)
 {
@@ -240,15 +240,16 @@ static int pieces_add(struct bundle *bundle)
 	return r;
 }
 
-/* -- The command ------------------------------------------------------------------------------------------------------------------------------- */
+/* -- The command ------------------------------------------------------------------------------------------------------------- */
 
 static void foreword(struct bundle *bundle)
 {
 	(void)fprintf(bundle->notes,
 		      "Made by loopback " LOOPBACK_VERSION " support-bundle.\n\n"
-		      "Left out on purpose: what is in our state folders and in TLS keys (files.txt has names, modes and sizes), values of\n"
-		      "/etc/loopback/*.env that are not known to be harmless, environments of processes. This host's own secrets (%zu known) and\n"
-		      "what looks like a secret were overwritten with asterisks in every piece, however it was written there.\n\n",
+		      "Left out on purpose: what is in our state folders and TLS keys (files.txt has names, modes and sizes),\n"
+		      "values of /etc/loopback/*.env that are not known to be harmless, environments of processes. This host's\n"
+		      "own secrets (%zu known) and what looks like a secret were overwritten with asterisks in every piece,\n"
+		      "however they were written there.\n\n",
 		      bundle->secrets.count);
 }
 
@@ -259,9 +260,11 @@ static int report(struct bundle *bundle)
 
 	(void)fstat(bundle->fd, &file);
 	if (!bundle->cli->voice.json) {
-		(void)printf("%s: %" PRId64 " bytes, %u pieces (%u not whole, %u left out), %zu places blanked. MANIFEST.txt in it says which.\n"
+		(void)printf("%s: %" PRId64 " bytes, %u pieces (%u not whole, %u left out), %zu places blanked.\n"
+			     "MANIFEST.txt in it says which. "
 			     "Look through it before you hand it on: it names addresses, hosts and users of this network.\n",
-			     bundle->file, (int64_t)file.st_size, bundle->whole + bundle->flawed, bundle->flawed, bundle->missing, bundle->blanked);
+			     bundle->file, (int64_t)file.st_size, bundle->whole + bundle->flawed, bundle->flawed, bundle->missing,
+			     bundle->blanked);
 		return CLI_OK;
 	}
 	emit_object(&emit, NULL);
@@ -282,7 +285,8 @@ static int complain(const struct bundle *bundle, int error)
 	if (error == -EINTR)
 		return cli_fail(voice, EXIT_INTERRUPTED, "interrupted", "interrupted; no file was made");
 	if (error == -EEXIST)
-		return cli_fail(voice, CLI_REFUSED, "exists", "%s exists and stays as it is; name another file with --output", bundle->file);
+		return cli_fail(voice, CLI_REFUSED, "exists", "%s exists and stays as it is; name another file with --output",
+				bundle->file);
 	return cli_fail(voice, CLI_REFUSED, "file", "cannot write %s: %s; no file was made", bundle->file, strerror(-error));
 }
 
@@ -292,7 +296,8 @@ int loopback_support_bundle(struct cli *cli, const struct cli_args *args)
 	int r;
 
 	if (geteuid() != 0)
-		return cli_fail(&cli->voice, CLI_REFUSED, "permission", "only root can see what belongs into a support bundle; try again with sudo");
+		return cli_fail(&cli->voice, CLI_REFUSED, "permission",
+				"only root can see what belongs into a support bundle; try again with sudo");
 	r = signals_open(&bundle);
 	if (r == 0)
 		r = bundle_open(&bundle, cli_value(args, "output"));
@@ -300,8 +305,10 @@ int loopback_support_bundle(struct cli *cli, const struct cli_args *args)
 		return complain(&bundle, r);
 	r = secrets_find(&bundle);
 	if (r < 0 && r != -EINTR)
-		return cli_fail(&cli->voice, CLI_REFUSED, "secrets",
-				"cannot tell this host's secrets from the rest, because its state cannot be read (%s); no file was made", strerror(-r));
+		return cli_fail(
+			&cli->voice, CLI_REFUSED, "secrets",
+			"cannot tell this host's secrets from the rest, because its state cannot be read (%s); no file was made",
+			strerror(-r));
 	foreword(&bundle);
 	if (r == 0)
 		r = pieces_add(&bundle);

@@ -44,7 +44,7 @@ void secrets_free(struct secrets *secrets)
 	*secrets = (struct secrets){ 0 };
 }
 
-/* -- Forms that go byte by byte ---------------------------------------------------------------------------------------------------------- */
+/* -- Forms that go byte by byte ---------------------------------------------------------------------------------------------- */
 
 static int hex_digit(char c)
 {
@@ -138,7 +138,8 @@ static size_t hex_form(const char *at, size_t left, const struct secret *secret)
 	return n;
 }
 
-static size_t walk(char *bytes, size_t n, const struct secret *secret, size_t (*form)(const char *, size_t, const struct secret *))
+static size_t walk(char *bytes, size_t n, const struct secret *secret,
+		   size_t (*form)(const char *, size_t, const struct secret *))
 {
 	size_t found = 0;
 
@@ -154,7 +155,7 @@ static size_t walk(char *bytes, size_t n, const struct secret *secret, size_t (*
 	return found;
 }
 
-/* -- Forms that are made once -------------------------------------------------------------------------------------------------------------- */
+/* -- Forms that are made once ------------------------------------------------------------------------------------------------ */
 
 static size_t replace(char *bytes, size_t n, const void *form, size_t form_n)
 {

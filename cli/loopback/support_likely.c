@@ -125,8 +125,8 @@ static char *value_after(char *at, const char *end, char *quote)
 
 static size_t assignments(struct span text)
 {
-	static const char *const names[] = { "password", "passwd", "passphrase", "secret", "token", "private", "credential", "apikey",
-					     "api_key", "authorization", "psk", "pwd" };
+	static const char *const names[] = { "password",   "passwd", "passphrase", "secret",	    "token", "private",
+					     "credential", "apikey", "api_key",	   "authorization", "psk",   "pwd" };
 	char *end = text.at + text.n;
 	size_t found = 0;
 
@@ -141,7 +141,8 @@ static size_t assignments(struct span text)
 			value = value_after(at + length, end, &quote);
 			if (!value || (end - value >= 9 && memcmp(value, "[left out", 9) == 0))
 				continue;
-			for (stop = value; stop < end && *stop != '\n' && (quote ? *stop != quote : !ends_word(*stop) && *stop != ','); stop++)
+			for (stop = value;
+			     stop < end && *stop != '\n' && (quote ? *stop != quote : !ends_word(*stop) && *stop != ','); stop++)
 				;
 			found += blank(value, stop);
 		}

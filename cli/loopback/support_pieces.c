@@ -17,7 +17,7 @@
 #define DEPTH_MAX 4
 #define PATH_BYTES 512
 
-/* -- Files that are shown as they are ------------------------------------------------------------------------------------------------------- */
+/* -- Files that are shown as they are ---------------------------------------------------------------------------------------- */
 
 static void show(const char *path)
 {
@@ -43,8 +43,14 @@ static int show_all(const char *const *paths)
 
 static int system_files(void)
 {
-	static const char *const paths[] = { "/etc/os-release", "/proc/version", "/proc/uptime", "/proc/loadavg",
-					     "/proc/meminfo", "/proc/sys/kernel/random/boot_id", "/sys/module/wireguard/version", NULL };
+	static const char *const paths[] = { "/etc/os-release",
+					     "/proc/version",
+					     "/proc/uptime",
+					     "/proc/loadavg",
+					     "/proc/meminfo",
+					     "/proc/sys/kernel/random/boot_id",
+					     "/sys/module/wireguard/version",
+					     NULL };
 
 	return show_all(paths);
 }
@@ -59,10 +65,22 @@ static int resolver_files(void)
 static int sysctls(void)
 {
 	static const char *const names[] = {
-		"net/ipv4/ip_forward", "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter", "net/ipv4/conf/lb0/rp_filter",
-		"net/ipv4/conf/all/src_valid_mark", "net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6",
-		"net/ipv6/conf/all/forwarding", "net/core/rmem_max", "net/core/wmem_max", "net/core/netdev_max_backlog",
-		"kernel/unprivileged_bpf_disabled", "kernel/yama/ptrace_scope", "kernel/core_pattern", "fs/file-max", "kernel/pid_max",
+		"net/ipv4/ip_forward",
+		"net/ipv4/conf/all/rp_filter",
+		"net/ipv4/conf/default/rp_filter",
+		"net/ipv4/conf/lb0/rp_filter",
+		"net/ipv4/conf/all/src_valid_mark",
+		"net/ipv6/conf/all/disable_ipv6",
+		"net/ipv6/conf/default/disable_ipv6",
+		"net/ipv6/conf/all/forwarding",
+		"net/core/rmem_max",
+		"net/core/wmem_max",
+		"net/core/netdev_max_backlog",
+		"kernel/unprivileged_bpf_disabled",
+		"kernel/yama/ptrace_scope",
+		"kernel/core_pattern",
+		"fs/file-max",
+		"kernel/pid_max",
 	};
 	char path[128], value[256];
 
@@ -95,7 +113,7 @@ static int clocks(void)
 	return 0;
 }
 
-/* -- Lists of files, never what is in them --------------------------------------------------------------------------------------------------- */
+/* -- Lists of files, never what is in them ----------------------------------------------------------------------------------- */
 
 static const char *user_name(uid_t uid, char *number, size_t room)
 {
@@ -123,8 +141,8 @@ static void list_one(const char *path, const struct stat *file)
 	if (gmtime_r(&file->st_mtime, &utc))
 		(void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &utc);
 	(void)printf("%c %04o %-12s %-12s %10" PRId64 " %s %s\n", kinds[(file->st_mode & S_IFMT) >> 12], file->st_mode & 07777,
-		     user_name(file->st_uid, user, sizeof(user)), group_name(file->st_gid, group, sizeof(group)), (int64_t)file->st_size, when,
-		     path);
+		     user_name(file->st_uid, user, sizeof(user)), group_name(file->st_gid, group, sizeof(group)),
+		     (int64_t)file->st_size, when, path);
 }
 
 static void list(const char *path, unsigned depth, unsigned *left)
@@ -160,8 +178,9 @@ static void list(const char *path, unsigned depth, unsigned *left)
 
 static int file_lists(void)
 {
-	static const char *const folders[] = { "/etc/loopback", "/var/lib/loopback", "/var/cache/loopback", "/run/loopback", "/run/wireguard",
-					       "/usr/libexec/loopback", "/usr/bin/loopback", "/usr/bin/loopbackctl", "/usr/bin/wireguard-go",
+	static const char *const folders[] = { "/etc/loopback",	    "/var/lib/loopback",    "/var/cache/loopback",
+					       "/run/loopback",	    "/run/wireguard",	    "/usr/libexec/loopback",
+					       "/usr/bin/loopback", "/usr/bin/loopbackctl", "/usr/bin/wireguard-go",
 					       "/dev/net/tun" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
@@ -172,57 +191,67 @@ static int file_lists(void)
 	return 0;
 }
 
-/* -- The table --------------------------------------------------------------------------------------------------------------------------------- */
+/* -- The table --------------------------------------------------------------------------------------------------------------- */
+
+#define FILL(name, holds, seconds, fill)    { name, holds, seconds, { NULL }, fill }
+#define RUN(name, holds, seconds, ...)      { name, holds, seconds, { __VA_ARGS__ }, NULL }
+#define VERSION_OF(name) \
+	RUN("version/" name ".txt", "version of " name, 5, "/usr/libexec/loopback/" name, "--version")
+#define JOURNAL(unit)                                                                                                    \
+	RUN("journal/" unit ".txt", "journal of " unit ", the newest 4,000 lines", 20, "/usr/bin/journalctl", "--quiet", \
+	    "--no-pager", "--utc", "--output=short-iso-precise", "--lines=4000", "--unit", unit)
+#define IP(name, holds, ...)                RUN("network/" name ".txt", holds, 10, "/usr/sbin/ip", __VA_ARGS__)
+#define UNITS                               "loopback-*"
 
 /* Environment= is not among them: it may hold anything. */
-#define UNIT_PROPERTIES                                                                                                                  \
-	"--property=Id,LoadState,UnitFileState,ActiveState,SubState,Result,ConditionResult,NRestarts,MainPID,ExecMainStatus,ExecMainCode," \
-	"ActiveEnterTimestamp,InactiveEnterTimestamp,MemoryCurrent,CPUUsageNSec,TasksCurrent,FragmentPath,DropInPaths,NeedDaemonReload"
-#define UNITS "loopback-*"
-
-#define JOURNAL(unit)                                                                                                                       \
-	{                                                                                                                                   \
-		"journal/" unit ".txt", "journal of " unit ", the newest 4,000 lines", 20,                                                       \
-			{ "/usr/bin/journalctl", "--quiet", "--no-pager", "--utc", "--output=short-iso-precise", "--lines=4000", "--unit", unit }, NULL \
-	}
-#define VERSION_OF(name)                                                                                                                    \
-	{                                                                                                                                   \
-		"version/" name ".txt", "version of " name, 5, { "/usr/libexec/loopback/" name, "--version" }, NULL                              \
-	}
+#define UNIT_PROPERTIES                                                                                          \
+	"--property=Id,LoadState,UnitFileState,ActiveState,SubState,Result,ConditionResult,NRestarts,MainPID,"   \
+	"ExecMainStatus,ExecMainCode,ActiveEnterTimestamp,InactiveEnterTimestamp,MemoryCurrent,CPUUsageNSec,"    \
+	"TasksCurrent,FragmentPath,DropInPaths,NeedDaemonReload"
 
 const struct piece support_pieces[] = {
-	{ "version/loopback.txt", "version of loopback", 5, { "loopback", "--version" }, NULL },
-	VERSION_OF("netd"), VERSION_OF("fetchd"), VERSION_OF("wg-launch"), VERSION_OF("controld"), VERSION_OF("signd"),
-	{ "version/packages-deb.txt", "our packages and what they stand on", 10,
-	  { "/usr/bin/dpkg-query", "--show", "--showformat=${db:Status-Abbrev} ${Package} ${Version} ${Architecture}\\n", "loopback-*", "wireguard*",
-	    "libcurl4*", "libsodium*", "libseccomp2", "systemd" }, NULL },
-	{ "version/packages-rpm.txt", "our packages and what they stand on", 20,
-	  { "/usr/bin/rpm", "--query", "--all", "loopback-*", "wireguard*", "libcurl*", "libsodium*", "libseccomp*", "systemd" }, NULL },
-	{ "system.txt", "distribution, kernel, memory, load", 5, { NULL }, system_files },
-	{ "kernel.txt", "kernel", 5, { "/usr/bin/uname", "-a" }, NULL },
-	{ "clock.txt", "the clocks", 5, { NULL }, clocks },
-	{ "time.txt", "is the clock kept right?", 10, { "/usr/bin/timedatectl", "show" }, NULL },
-	{ "disk.txt", "disk space", 10, { "/usr/bin/df", "-kP", "/", "/var/lib/loopback", "/var/cache/loopback", "/run", "/etc/loopback" }, NULL },
-	{ "inodes.txt", "inodes", 10, { "/usr/bin/df", "-iP", "/", "/var/lib/loopback", "/var/cache/loopback" }, NULL },
-	{ "status.json", "this host, its networks, its control plane", 20, { "loopback", "status", "--json" }, NULL },
-	{ "mesh.json", "the same with every peer", 30, { "loopback", "status", "--peers", "--json" }, NULL },
-	{ "audit.json", "the processes' rights", 60, { "loopback", "audit", "--json" }, NULL },
-	{ "files.txt", "our folders: names, modes, owners, sizes", 20, { NULL }, file_lists },
-	{ "environment.txt", "/etc/loopback/*.env, without what could be secret", 5, { NULL }, environment_files },
-	{ "units.txt", "our units as the service manager sees them", 20,
-	  { "/usr/bin/systemctl", "show", "--no-pager", "--all", UNIT_PROPERTIES, UNITS }, NULL },
-	{ "unit-list.txt", "our units, one a line", 20, { "/usr/bin/systemctl", "list-units", "--no-pager", "--all", "--full", UNITS }, NULL },
-	JOURNAL("loopback-netd.service"), JOURNAL("loopback-fetchd.service"), JOURNAL("loopback-wg.service"),
-	JOURNAL("loopback-controld.service"), JOURNAL("loopback-signd.service"),
-	{ "network/links.txt", "interfaces", 10, { "/usr/sbin/ip", "-details", "-statistics", "link", "show" }, NULL },
-	{ "network/addresses.txt", "addresses", 10, { "/usr/sbin/ip", "address", "show" }, NULL },
-	{ "network/routes4.txt", "routes", 10, { "/usr/sbin/ip", "-4", "route", "show", "table", "all" }, NULL },
-	{ "network/routes6.txt", "routes, IPv6", 10, { "/usr/sbin/ip", "-6", "route", "show", "table", "all" }, NULL },
-	{ "network/rules4.txt", "routing rules", 10, { "/usr/sbin/ip", "-4", "rule", "show" }, NULL },
-	{ "network/rules6.txt", "routing rules, IPv6", 10, { "/usr/sbin/ip", "-6", "rule", "show" }, NULL },
-	{ "network/sockets.txt", "who listens", 10, { "/usr/bin/ss", "--no-header", "--listening", "--numeric", "--udp", "--tcp", "--processes" }, NULL },
-	{ "network/wireguard.txt", "WireGuard, its keys hidden", 10, { "/usr/bin/wg", "show" }, NULL },
-	{ "network/sysctls.txt", "kernel settings that matter", 5, { NULL }, sysctls },
-	{ "network/resolver.txt", "how names are resolved", 5, { NULL }, resolver_files },
+	RUN("version/loopback.txt", "version of loopback", 5, "loopback", "--version"),
+	VERSION_OF("netd"),
+	VERSION_OF("fetchd"),
+	VERSION_OF("wg-launch"),
+	VERSION_OF("controld"),
+	VERSION_OF("signd"),
+	RUN("version/packages-deb.txt", "our packages and what they stand on", 10, "/usr/bin/dpkg-query", "--show",
+	    "--showformat=${db:Status-Abbrev} ${Package} ${Version} ${Architecture}\\n", "loopback-*", "wireguard*",
+	    "libcurl4*", "libsodium*", "libseccomp2", "systemd"),
+	RUN("version/packages-rpm.txt", "our packages and what they stand on", 20, "/usr/bin/rpm", "--query", "--all",
+	    "loopback-*", "wireguard*", "libcurl*", "libsodium*", "libseccomp*", "systemd"),
+	FILL("system.txt", "distribution, kernel, memory, load", 5, system_files),
+	RUN("kernel.txt", "kernel", 5, "/usr/bin/uname", "-a"),
+	FILL("clock.txt", "the clocks", 5, clocks),
+	RUN("time.txt", "is the clock kept right?", 10, "/usr/bin/timedatectl", "show"),
+	RUN("disk.txt", "disk space", 10, "/usr/bin/df", "-kP", "/", "/var/lib/loopback", "/var/cache/loopback", "/run",
+	    "/etc/loopback"),
+	RUN("inodes.txt", "inodes", 10, "/usr/bin/df", "-iP", "/", "/var/lib/loopback", "/var/cache/loopback"),
+	RUN("status.json", "this host, its networks, its control plane", 20, "loopback", "status", "--json"),
+	RUN("mesh.json", "the same with every peer", 30, "loopback", "status", "--peers", "--json"),
+	RUN("audit.json", "the processes' rights", 60, "loopback", "audit", "--json"),
+	FILL("files.txt", "our folders: names, modes, owners, sizes", 20, file_lists),
+	FILL("environment.txt", "/etc/loopback/*.env, without what could be secret", 5, environment_files),
+	RUN("units.txt", "our units as the service manager sees them", 20, "/usr/bin/systemctl", "show", "--no-pager", "--all",
+	    UNIT_PROPERTIES, UNITS),
+	RUN("unit-list.txt", "our units, one a line", 20, "/usr/bin/systemctl", "list-units", "--no-pager", "--all", "--full",
+	    UNITS),
+	JOURNAL("loopback-netd.service"),
+	JOURNAL("loopback-fetchd.service"),
+	JOURNAL("loopback-wg.service"),
+	JOURNAL("loopback-controld.service"),
+	JOURNAL("loopback-signd.service"),
+	IP("links", "interfaces", "-details", "-statistics", "link", "show"),
+	IP("addresses", "addresses", "address", "show"),
+	IP("routes4", "routes", "-4", "route", "show", "table", "all"),
+	IP("routes6", "routes, IPv6", "-6", "route", "show", "table", "all"),
+	IP("rules4", "routing rules", "-4", "rule", "show"),
+	IP("rules6", "routing rules, IPv6", "-6", "rule", "show"),
+	RUN("network/sockets.txt", "who listens", 10, "/usr/bin/ss", "--no-header", "--listening", "--numeric", "--udp", "--tcp",
+	    "--processes"),
+	RUN("network/wireguard.txt", "WireGuard, its keys hidden", 10, "/usr/bin/wg", "show"),
+	FILL("network/sysctls.txt", "kernel settings that matter", 5, sysctls),
+	FILL("network/resolver.txt", "how names are resolved", 5, resolver_files),
 };
 const size_t support_piece_count = ARRAY_SIZE(support_pieces);

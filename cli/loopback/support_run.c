@@ -25,8 +25,8 @@ static uint64_t now_ms(void)
 _noreturn_ static void child(const char *const *argv, piece_fn *fill, int out)
 {
 	/* What programs may want to know, and nothing that came with us. */
-	static const char *const environment[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TERM=dumb", "SYSTEMD_PAGER=",
-						   "SYSTEMD_COLORS=0", "SYSTEMD_URLIFY=0", NULL };
+	static const char *const environment[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TERM=dumb",
+						   "SYSTEMD_PAGER=", "SYSTEMD_COLORS=0", "SYSTEMD_URLIFY=0", NULL };
 	sigset_t none;
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
@@ -57,7 +57,8 @@ static ssize_t take(int fd, struct piece_output *output)
 		output->cut = true;
 		return 0;
 	}
-	n = read(fd, output->bytes + output->n, PIECE_BYTES_MAX - output->n < READ_BYTES ? PIECE_BYTES_MAX - output->n : READ_BYTES);
+	n = read(fd, output->bytes + output->n,
+		 PIECE_BYTES_MAX - output->n < READ_BYTES ? PIECE_BYTES_MAX - output->n : READ_BYTES);
 	if (n > 0)
 		output->n += (size_t)n;
 	return n;

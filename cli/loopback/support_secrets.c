@@ -18,7 +18,7 @@
 #define KEY_BYTES_OF_FILE 32
 #define LEFT_OUT "[left out]"
 
-/* -- Writing and reading the list ---------------------------------------------------------------------------------------------------------- */
+/* -- Writing and reading the list -------------------------------------------------------------------------------------------- */
 
 static void tell_secret(const void *bytes, size_t n)
 {
@@ -52,7 +52,7 @@ int secrets_parse(const char *bytes, size_t n, struct secrets *secrets)
 	return 0;
 }
 
-/* -- State folders ------------------------------------------------------------------------------------------------------------------------ */
+/* -- State folders ----------------------------------------------------------------------------------------------------------- */
 
 /* host.key, wg.key, transport.key, online.key: the key is what the file ends with. */
 static void key_file(const char *path)
@@ -97,9 +97,10 @@ static void credential_file(const char *path)
 	sodium_memzero(line, sizeof(line));
 }
 
-/* -- Environment files (systemd.exec(5), EnvironmentFile=) ----------------------------------------------------------------------------------- */
+/* -- Environment files (systemd.exec(5), EnvironmentFile=) ------------------------------------------------------------------- */
 
-/* Values that are shown, with NAME:PASSWORD@ of their URLs blanked by scrub_likely(); of *_OPTIONS those words that follow an option of ours. */
+/* Values that are shown, with NAME:PASSWORD@ of their URLs blanked by scrub_likely(); of *_OPTIONS those words that follow an
+ * option of ours. */
 static bool name_is_harmless(const char *name)
 {
 	static const char *const names[] = { "LOOPBACK_LOG_LEVEL", "no_proxy", "NO_PROXY" };
@@ -119,9 +120,11 @@ static bool ends_in(const char *name, const char *end)
 
 static bool option_is_ours(const char *word)
 {
-	static const char *const options[] = { "state", "cache", "netd", "admin", "user", "proxy", "no-proxy", "proxy-ca", "interface",
-					       "listen-port", "backend", "fetchd-user", "launch-user", "listen", "tls-cert", "tls-key",
-					       "behind-proxy", "url", "signd", "peer-user", "change-cap" };
+	static const char *const options[] = { "state",	    "cache",	    "netd",	   "admin",	"user",
+					       "proxy",	    "no-proxy",	    "proxy-ca",	   "interface", "listen-port",
+					       "backend",   "fetchd-user",  "launch-user", "listen",	"tls-cert",
+					       "tls-key",   "behind-proxy", "url",	   "signd",	"peer-user",
+					       "change-cap" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
 		if (strncmp(word, "--", 2) == 0 && strcmp(word + 2, options[i]) == 0)
@@ -143,7 +146,8 @@ static void url_secret(const char *url)
 	for (const char *c = begin; c < at && n < sizeof(decoded); c++) {
 		unsigned byte;
 
-		if (*c == '%' && at - c > 2 && isxdigit((unsigned char)c[1]) && isxdigit((unsigned char)c[2]) && sscanf(c + 1, "%2x", &byte) == 1) {
+		if (*c == '%' && at - c > 2 && isxdigit((unsigned char)c[1]) && isxdigit((unsigned char)c[2]) &&
+		    sscanf(c + 1, "%2x", &byte) == 1) {
 			decoded[n++] = (char)byte;
 			c += 2;
 		} else {

@@ -29,7 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	for (size_t i = 0; i < n; i++)
 		if (text[i] != '*' && text[i] != (char)bytes[i])
 			abort();
-	if (secrets.count > 0 && memchr(secrets.values[0].bytes, '*', secret_n) == NULL && memmem(text, n, secrets.values[0].bytes, secret_n))
+	if (secrets.count > 0 && memchr(secrets.values[0].bytes, '*', secret_n) == NULL &&
+	    memmem(text, n, secrets.values[0].bytes, secret_n))
 		abort();
 	return 0;
 }

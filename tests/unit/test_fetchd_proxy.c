@@ -116,7 +116,8 @@ START_TEST(a_list_names_hosts)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		ck_assert_msg(proxy_list_names(rows[i].list, rows[i].host) == rows[i].named, "row %zu: %s in %s", i, rows[i].host, rows[i].list);
+		ck_assert_msg(proxy_list_names(rows[i].list, rows[i].host) == rows[i].named, "row %zu: %s in %s", i, rows[i].host,
+			      rows[i].list);
 }
 END_TEST
 
@@ -141,9 +142,12 @@ END_TEST
 
 START_TEST(variables_are_wiped_where_they_stand)
 {
-	static char variables[][64] = { "HTTPS_PROXY=http://a:hunter2@upper.example:1", "https_proxy=http://a:hunter2@lower.example:1",
-					"all_proxy=http://a:hunter2@all.example:1", "http_proxy=http://a:hunter2@plain.example:1",
-					"no_proxy=one.example", "NO_PROXY=other.example" };
+	static char variables[][64] = { "HTTPS_PROXY=http://a:hunter2@upper.example:1",
+					"https_proxy=http://a:hunter2@lower.example:1",
+					"all_proxy=http://a:hunter2@all.example:1",
+					"http_proxy=http://a:hunter2@plain.example:1",
+					"no_proxy=one.example",
+					"NO_PROXY=other.example" };
 	const struct proxy_options options = { 0 };
 	CLEANUP(proxy_close) struct proxy proxy = { .url = "" };
 
@@ -163,5 +167,5 @@ START_TEST(variables_are_wiped_where_they_stand)
 }
 END_TEST
 
-UNIT_MAIN("proxy", urls_are_taken_apart, other_things_are_refused_without_repeating_a_password, a_list_names_hosts, who_is_reached_without_it,
-	  variables_are_wiped_where_they_stand)
+UNIT_MAIN("proxy", urls_are_taken_apart, other_things_are_refused_without_repeating_a_password, a_list_names_hosts,
+	  who_is_reached_without_it, variables_are_wiped_where_they_stand)

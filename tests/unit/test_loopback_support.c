@@ -29,7 +29,7 @@ START_TEST(known_secrets_are_found_in_their_forms)
 		{ "100%25%", "100%25% 100%2525%25 100%25", "******* *********** 100%25" },
 		{ "a\"b\\c\"d", "a\\\"b\\\\c\\\"d", "**********" },
 		{ "a\"b\\c\"d", "a\\x22b\\x5cc\\u0022d", "******************" },
-		{ "gr\xc3\xbc\xc3\x9f" "e1", "gr\\u00fc\\u00dfe1 gr%C3%BC\xc3\x9f" "e1", "**************** ************" },
+		{ "gr\303\274\303\237e1", "gr\\u00fc\\u00dfe1 gr%C3%BC\303\237e1", "**************** ************" },
 		{ "hunter22", "68756e7465723232", "****************" },
 		{ "hunter22", "68:75:6E:74:65:72:32:32.", "***********************." },
 	};
@@ -70,15 +70,31 @@ END_TEST
 START_TEST(what_looks_like_a_secret_is_blanked)
 {
 	static const char *const gone[] = {
-		"https_proxy=http://office:XYZZY@proxy:1", "Authorization: Bearer XYZZYXYZZY.abc", "authorization: basic XYZZYXYZZY==",
-		"token 0123456789abcdef.XYZZYXYZZYXYZZYXYZZYXYZZYXYZZYXYZZYXYZZYXYZZY.root", "DB_PASSWORD=XYZZY", "\"password\": \"XYZZY a b\"",
-		"api_key : 'XYZZY'", "-----BEGIN EC PRIVATE KEY-----\nXYZZY\n-----END EC PRIVATE KEY-----\n", "-----BEGIN PRIVATE KEY-----\nXYZZY",
-		"PrivateKey = XYZZY", "http://a:b@c/XYZZY@d",
+		"https_proxy=http://office:XYZZY@proxy:1",
+		"Authorization: Bearer XYZZYXYZZY.abc",
+		"authorization: basic XYZZYXYZZY==",
+		"token 0123456789abcdef.XYZZYXYZZYXYZZYXYZZYXYZZYXYZZYXYZZYXYZZYXYZZY.root",
+		"DB_PASSWORD=XYZZY",
+		"\"password\": \"XYZZY a b\"",
+		"api_key : 'XYZZY'",
+		"-----BEGIN EC PRIVATE KEY-----\nXYZZY\n-----END EC PRIVATE KEY-----\n",
+		"-----BEGIN PRIVATE KEY-----\nXYZZY",
+		"PrivateKey = XYZZY",
+		"http://a:b@c/XYZZY@d",
 	};
 	static const char *const kept[] = {
-		"fetchd: the token has expired: make a new one", "loopback-netd.service", "https://control.example:8443/v1/agent",
-		"key gQSnFzCCXbY8WSJCHUtBdg6pNLcxvospi1G7NpUU9UI=", "64 bytes from 100.64.0.2", "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----",
-		"", ".", "://", "password", "Bearer ", "-----BEGIN ",
+		"fetchd: the token has expired: make a new one",
+		"loopback-netd.service",
+		"https://control.example:8443/v1/agent",
+		"key gQSnFzCCXbY8WSJCHUtBdg6pNLcxvospi1G7NpUU9UI=",
+		"64 bytes from 100.64.0.2",
+		"-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----",
+		"",
+		".",
+		"://",
+		"password",
+		"Bearer ",
+		"-----BEGIN ",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(gone); i++) {
@@ -124,11 +140,14 @@ START_TEST(secrets_of_any_bytes_and_places)
 }
 END_TEST
 
-/* A journal is written by others as well. One that is made for the purpose costs no more than any: the test's time-out is the judge. */
+/* A journal is written by others as well. One that is made for the purpose costs no more than any: the test's time-out is the
+ * judge. */
 START_TEST(text_that_is_made_to_take_long)
 {
-	static const char *const patterns[] = { "password", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "bearer ", "://", "://@", "token=\"", "secret    ",
-						"a", "\\u0061", "%61", "./" };
+	static const char *const patterns[] = { "password", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----",
+						"bearer ",  "://",	   "://@",
+						"token=\"", "secret    ",  "a",
+						"\\u0061",  "%61",	   "./" };
 	size_t n = 4U << 20;
 	_cleanup_free_ char *text = malloc(n);
 
@@ -175,7 +194,8 @@ START_TEST(an_archive_is_blocks)
 	ck_assert_int_eq(pread(fd, block, sizeof(block), 512L * 3), 512);
 	ck_assert_str_eq(block, "b");
 	ck_assert_str_eq(block + 124, "00000000007");
-	ck_assert_mem_eq(block + 257, "ustar\0" "00", 8);
+	ck_assert_mem_eq(block + 257, "ustar", 6);
+	ck_assert_mem_eq(block + 263, "00", 2);
 }
 END_TEST
 
@@ -219,5 +239,6 @@ START_TEST(pieces_are_bounded)
 }
 END_TEST
 
-UNIT_MAIN("support", known_secrets_are_found_in_their_forms, base64_at_any_offset, what_looks_like_a_secret_is_blanked, secrets_of_any_bytes_and_places,
-	  text_that_is_made_to_take_long, short_ones_are_no_secrets_and_huge_ones_refused, an_archive_is_blocks, pieces_are_bounded)
+UNIT_MAIN("support", known_secrets_are_found_in_their_forms, base64_at_any_offset, what_looks_like_a_secret_is_blanked,
+	  secrets_of_any_bytes_and_places, text_that_is_made_to_take_long, short_ones_are_no_secrets_and_huge_ones_refused,
+	  an_archive_is_blocks, pieces_are_bounded)
