@@ -31,7 +31,7 @@ def run(*command, check=True, timeout=120, **more):
 def apt(*arguments):
     """apt-get, which asks nothing and keeps changed configuration files, as unattended upgrades do."""
     return run("apt-get", "-y", "-q", "-o", "Dpkg::Use-Pty=0", "-o", "Dpkg::Options::=--force-confdef", "-o",
-               "Dpkg::Options::=--force-confold", *arguments, timeout=240)
+               "Dpkg::Options::=--force-confold", *arguments, timeout=600)
 
 
 def offer_packages(*versions):
