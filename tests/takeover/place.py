@@ -73,6 +73,14 @@ class StandIn:
     def attempt(self, name, lines, patience=15.0):
         """Start it as its unit does, once."""
         self.write(lines, name, False)
+        for _ in range(5):
+            result = self.start(name, lines, patience)
+            if "Text file busy" not in result.ended:  # a process that was being made had the file open for writing, too
+                break
+        return result
+
+    def start(self, name, lines, patience):
+        """What is written."""
         begin = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         try:
             self.host.launch("start", self.service)

@@ -411,6 +411,7 @@ static long step_run(struct script *script, const struct step *step)
 
 int script_run(struct script *script)
 {
+	say("takeover %s begin", script->name);
 	for (unsigned i = 0; i < script->step_count; i++) {
 		const struct step *step = &script->steps[i];
 		const char *name;

@@ -15,7 +15,7 @@
  *
  * Ends at the first step that fails. Every step is reported on standard output at once, since the next may kill:
  *
- *   takeover NAME K CALL done VALUE | takeover NAME K CALL ERRNO | takeover NAME end
+ *   takeover NAME begin | takeover NAME K CALL done VALUE | takeover NAME K CALL ERRNO | takeover NAME end
  */
 #pragma once
 
