@@ -38,7 +38,10 @@ class Inside:
 
 
 class Country:
-    """agent (192.0.2.2) -- border (192.0.2.1, 198.51.100.1) -- world (198.51.100.2). Nobody forwards; agent knows no other route."""
+    """agent (192.0.2.2) -- border (192.0.2.1, 198.51.100.1) -- world (198.51.100.2).
+
+    Nobody forwards; agent knows no other route.
+    """
 
     AGENT, BORDER, BORDER_OUTSIDE, WORLD = "192.0.2.2", "192.0.2.1", "198.51.100.1", "198.51.100.2"
 
@@ -60,8 +63,9 @@ class Country:
         subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
 
     def _join(self, left, left_address, right, right_address):
-        self._ip("link", "add", "name", f"to-{right[-6:]}", "netns", left, "type", "veth", "peer", "name", f"to-{left[-6:]}", "netns", right)
-        for name, address, link in ((left, left_address, f"to-{right[-6:]}"), (right, right_address, f"to-{left[-6:]}")):
+        one, other = f"to-{right[-6:]}", f"to-{left[-6:]}"
+        self._ip("link", "add", "name", one, "netns", left, "type", "veth", "peer", "name", other, "netns", right)
+        for name, address, link in ((left, left_address, one), (right, right_address, other)):
             self._ip("-n", name, "address", "add", address + "/24", "dev", link)
             self._ip("-n", name, "link", "set", link, "up")
 

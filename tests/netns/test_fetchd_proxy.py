@@ -134,7 +134,8 @@ def test_everything_goes_through_it(start, netd, control, proxies):
     assert f"through the proxy {proxy.url()} (https_proxy), without a password" in fetchd.log()
     enrol(fetchd, netd, control)
     link = fetchd.link()
-    assert link["online"] and link["last_error"] == "" and link["ahead"] <= 2 and link["behind"] <= 2  # the proxy's Date is of 2015
+    assert link["online"] and link["last_error"] == ""
+    assert link["ahead"] <= 2 and link["behind"] <= 2  # the proxy's Date is of 2015
     ok, texts = fetchd.leave()
     assert ok, texts
     control.next("/v1/agent/leave")
@@ -145,7 +146,8 @@ def test_everything_goes_through_it(start, netd, control, proxies):
 
 def test_a_password_is_given_to_the_proxy_and_shown_to_nobody(start, netd, control, proxies):
     proxy = proxies(credentials=(USER, PASSWORD))
-    fetchd = start(environment={"https_proxy": proxy.url(ENCODED), "ALL_PROXY": proxy.url(ENCODED), "http_proxy": proxy.url(ENCODED)})
+    names = ("https_proxy", "ALL_PROXY", "http_proxy")
+    fetchd = start(environment={name: proxy.url(ENCODED) for name in names})
     enrol(fetchd, netd, control)
     assert set(proxy.offered) == {"Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}
     assert not any("Proxy-Authorization" in headers for _, headers, _ in control.seen)
@@ -157,7 +159,8 @@ def test_a_password_is_given_to_the_proxy_and_shown_to_nobody(start, netd, contr
     assert text.count("PATH=/usr/bin")  # it is the environment that was looked at
     assert secrets_in(fetchd.log()) == [] and "with a password" in fetchd.log()
     # Not its own user either: it is not dumpable.
-    seen = subprocess.run(["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "cat", f"/proc/{fetchd.process.pid}/environ"],
+    seen = subprocess.run(["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "cat",
+                           f"/proc/{fetchd.process.pid}/environ"],
                           capture_output=True, check=False)
     assert seen.returncode and b"Permission denied" in seen.stderr
 
@@ -235,7 +238,8 @@ def test_a_proxy_by_name(start, netd, control, proxies, country):
 
 
 @pytest.mark.parametrize("excepted, direct", [
-    ("192.0.2.0/24", True), ("example.org,192.0.2.1", True), ("*", True), ("192.0.2.128/25", False), ("example.org", False), ("", False),
+    ("192.0.2.0/24", True), ("example.org,192.0.2.1", True), ("*", True),
+    ("192.0.2.128/25", False), ("example.org", False), ("", False),
 ])
 def test_no_proxy(start, near, proxies, excepted, direct):
     proxy = proxies()
@@ -273,7 +277,8 @@ def test_proxy_none(start, near, proxies):
     ((), {"https_proxy": "http://office:p@ss/word@192.0.2.1:3128"}, "https_proxy cannot be used"),
     ((), {"https_proxy": "http://192.0.2.1:3128/path"}, "something follows HOST:PORT"),
     (("--proxy", "http://office:p@ss@192.0.2.1:3128"), {}, "does not belong on a command line"),
-    (("--proxy-ca", "/etc/not-there.pem"), {"https_proxy": "https://192.0.2.1:1"}, "cannot read /etc/not-there.pem (No such file"),
+    (("--proxy-ca", "/etc/not-there.pem"), {"https_proxy": "https://192.0.2.1:1"},
+     "cannot read /etc/not-there.pem (No such file"),
     (("--proxy-ca", "/etc/hosts"), {"https_proxy": "https://192.0.2.1:1"}, "holds no certificate in PEM form"),
     ((), {"no_proxy": "x" * 5000, "https_proxy": "http://192.0.2.1:1"}, "no_proxy cannot be used: it is longer"),
 ])

@@ -42,7 +42,8 @@ def forms(secret):
         pass
     found = {"raw": secret, "hex": secret.hex().encode(), "HEX": secret.hex().upper().encode(),
              "hex with colons": secret.hex(":").encode(), "url": urllib.parse.quote(secret, safe="").encode(),
-             "url, loose": urllib.parse.quote(secret).encode(), "url, lower": re.sub("%..", lambda found: found[0].lower(), urllib.parse.quote(secret, safe="")).encode(),
+             "url, loose": urllib.parse.quote(secret).encode(),
+             "url, lower": re.sub("%..", lambda found: found[0].lower(), urllib.parse.quote(secret, safe="")).encode(),
              "url, all": "".join(f"%{byte:02X}" for byte in secret).encode(), "form": urllib.parse.quote_plus(secret).encode()}
     for shift in range(3):
         # What encloses it is not known: only the digits that depend on it alone.
@@ -51,21 +52,24 @@ def forms(secret):
         found[f"base64 at {shift}"] = encoded
         found[f"base64url at {shift}"] = encoded.replace(b"+", b"-").replace(b"/", b"_")
     if text:
-        found.update({"utf-16le": text.encode("utf-16-le"), "utf-16be": text.encode("utf-16-be"), "json": json.dumps(text)[1:-1].encode()})
+        found.update({"utf-16le": text.encode("utf-16-le"), "utf-16be": text.encode("utf-16-be"),
+                      "json": json.dumps(text)[1:-1].encode()})
     return found
 
 
 def secrets_of(host):
     """{name: bytes} of the keys that this host really has."""
     found = {}
-    for name, path, begin in (("host key", "netd/host.key", 0), ("WireGuard key", "netd/wg.key", 8), ("transport key", "fetchd/transport.key", 0),
+    for name, path, begin in (("host key", "netd/host.key", 0), ("WireGuard key", "netd/wg.key", 8),
+                              ("transport key", "fetchd/transport.key", 0),
                               ("online key", "signd/online.key", 0)):
         path = "/var/lib/loopback/" + path
         if host.enter("test", "-e", path, check=False).returncode == 0:
             found[name] = base64.b64decode(host.enter("base64", path).stdout)[begin:]
             assert len(found[name]) == 32, name
     if host.enter("test", "-e", "/var/lib/loopback/controld/admin.credential", check=False).returncode == 0:
-        found["credential"] = host.enter("cat", "/var/lib/loopback/controld/admin.credential").stdout.strip().partition(".")[2].encode()
+        line = host.enter("cat", "/var/lib/loopback/controld/admin.credential").stdout.strip()
+        found["credential"] = line.partition(".")[2].encode()
     return found
 
 
@@ -76,7 +80,7 @@ def make_place(tmp_path_factory):
 
 
 class Stand:
-    """A program of this computer's in the place of one that the bundle runs: a computer without a journal has none to read from."""
+    """A program of this computer's in the place of one that the bundle runs: one without a journal has none to read from."""
 
     def __init__(self, place):
         self.place, self.mounts = place, []
@@ -148,7 +152,7 @@ def test_what_is_in_it(fleet, place):
 
 
 def test_no_secret_of_a_host_in_any_form(fleet, place, stand, planted):
-    """The journal holds every secret in every form; the environment files hold some; the bundle holds none, and the rest of the lines."""
+    """The journal holds every secret in every form, environment files hold some; the bundle none, and the rest of the lines."""
     host = fleet.host("h1")
     secrets = secrets_of(host)
     assert {"host key", "WireGuard key", "transport key"} <= set(secrets)
@@ -164,27 +168,31 @@ def test_no_secret_of_a_host_in_any_form(fleet, place, stand, planted):
                 shift = int(form[-1])
                 lines.append(b"embedded: " + base64.b64encode(b"x" * shift + secret + b"tail") + b" and on")
     lines += [PLANTED[name].encode() + b" and on" for name in ("unseen token", "unseen url", "unseen bearer")]
-    lines += [b'curl password="Zs6-quoted words-5" and on', b"-----BEGIN PRIVATE KEY-----", b"TUlJRXZnSUJBREFOQmdrcWhraUc5", b"-----END PRIVATE KEY-----"]
+    lines += [b'curl password="Zs6-quoted words-5" and on', b"-----BEGIN PRIVATE KEY-----",
+              b"TUlJRXZnSUJBREFOQmdrcWhraUc5", b"-----END PRIVATE KEY-----"]
     journal.write_bytes(b"\n".join(lines) + b"\nend of the journal\n")
     stand.add("/usr/bin/journalctl", f"cat {journal}\n")
     path = str(place / "bundle.tar")
     host.enter(*stand.command("--output", path), timeout=120)
     pieces = unpack(path)
     seen = pieces["journal/loopback-netd.service.txt"]
-    assert seen.startswith(b"begin of the journal\n") and seen.endswith(b"\nend of the journal\n") and len(seen) == journal.stat().st_size
+    assert seen.startswith(b"begin of the journal\n") and seen.endswith(b"\nend of the journal\n")
+    assert len(seen) == journal.stat().st_size
     assert seen.count(b" and on") == sum(line.endswith(b" and on") for line in lines)
     with open(path, "rb") as file:
         content = file.read()
     for name in ("comment", "unseen token", "unseen bearer"):
         secrets[name] = PLANTED[name].rpartition(" ")[2].partition(".")[2 if name == "unseen token" else 0].encode()
-    secrets.update({"somebody's password": b"Xe4-some-password", "quoted": b"Zs6-quoted words-5", "pem": b"TUlJRXZnSUJBREFOQmdrcWhraUc5"})
+    secrets.update({"somebody's password": b"Xe4-some-password", "quoted": b"Zs6-quoted words-5",
+                    "pem": b"TUlJRXZnSUJBREFOQmdrcWhraUc5"})
     secrets["unseen token"] = secrets["unseen token"].partition(b".")[0]
     control = journal.read_bytes()
     assert search(control, secrets), "the search finds what is there"
     assert {name for name, _ in search(control, secrets)} == set(secrets) - {"comment"}
     assert search(content, secrets) == []
     environment = pieces["environment.txt"].decode()
-    assert "API_SECRET=[left out]" in environment and "no_proxy=198.18.0.10" in environment and "LOOPBACK_LOG_LEVEL=info" in environment
+    assert "API_SECRET=[left out]" in environment
+    assert "no_proxy=198.18.0.10" in environment and "LOOPBACK_LOG_LEVEL=info" in environment
     assert "OTHER_OPTIONS= --state /x [left out] --listen-port 51820" in environment and "@proxy.example:3128" in environment
 
 
@@ -221,7 +229,8 @@ def test_interrupted_it_leaves_nothing(fleet, place, stand, number):
     mark = place / "started"
     stand.add("/usr/bin/timedatectl", f"echo $$ >{mark}; sleep 1000 & wait\n")
     host = fleet.host("h1")
-    process = host.popen(*stand.command("--output", str(place / "bundle.tar")), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = host.popen(*stand.command("--output", str(place / "bundle.tar")), stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
     wait_until("the piece that hangs", mark.exists, 30)
     wait_until("its number", mark.read_text)
     begun = time.monotonic()
@@ -244,13 +253,15 @@ def test_a_disk_that_is_full(fleet, place):
     """It says so and leaves nothing."""
     full = place / "full"
     full.mkdir()
-    script = f"mount -t tmpfs -o size=16k none {full} && loopback support-bundle --output {full}/bundle.tar; s=$?; ls -A {full}; exit $s"
+    script = (f"mount -t tmpfs -o size=16k none {full} && loopback support-bundle --output {full}/bundle.tar; s=$?; "
+              f"ls -A {full}; exit $s")
     done = fleet.host("h1").enter("unshare", "--mount", "sh", "-c", script, check=False, timeout=120)
     assert done.returncode == 1 and "No space left on device; no file was made" in done.stderr and done.stdout == ""
 
 
 def test_only_root(fleet, place):
-    done = fleet.host("h1").enter("setpriv", "--reuid=nobody", "--clear-groups", "loopback", "support-bundle", "--output", str(place / "b.tar"),
+    done = fleet.host("h1").enter("setpriv", "--reuid=nobody", "--clear-groups", "loopback", "support-bundle", "--output",
+                                  str(place / "b.tar"),
                                   check=False)
     assert done.returncode == 1 and "only root" in done.stderr
 

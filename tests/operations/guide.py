@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A page of commands, read as a reader reads it.
 
-In a block marked `console`, `root@MACHINE:~# COMMAND` is typed on that machine, and what stands below is what it prints. In what is printed, `...`
-on a line of its own means any lines, or none; within a line, any characters. A command with nothing below it may print what it likes.
+In a block marked `console`, `root@MACHINE:~# COMMAND` is typed on that machine, and what stands below is what it prints. In what
+is printed, `...` on a line of its own means any lines, or none; within a line, any characters. A command with nothing below it
+may print what it likes.
 """
 
 import re
@@ -24,7 +25,10 @@ class Step:
         while not self.expected[-1]:
             self.expected.pop()
         for line in self.expected:
-            parts.append(r"(?:[^\n]*\n)*?" if line == "..." else ".*?".join(re.escape(part) for part in line.split("...")) + r"[ \t]*\n")
+            if line == "...":
+                parts.append(r"(?:[^\n]*\n)*?")
+            else:
+                parts.append(".*?".join(re.escape(part) for part in line.split("...")) + r"[ \t]*\n")
         return "".join(parts)
 
     def check(self, output):

@@ -52,7 +52,9 @@ def test_the_manual_page_has_every_option_and_no_other(program):
     text = read("docs/man", programs.MANUAL[program])
     # mdoc(7): Fl -name is --name
     written = set(re.findall(r"Fl -([a-z][a-z-]*[a-z])", text))
-    said = set().union(*(programs.options(program, command) for command in programs.commands(program))) | set(programs.options(program))
+    said = set(programs.options(program))
+    for command in programs.commands(program):
+        said |= set(programs.options(program, command))
     assert written - EVERYWHERE == said - EVERYWHERE
 
 
@@ -64,13 +66,15 @@ def test_the_manual_page_has_every_command(program):
 
 
 def test_the_page_has_every_variable_that_a_program_asks_for():
-    sources = [path for folder in ("libipc", "netd", "fetchd", "wg-launch", "controld", "signd", "cli/common", "cli/loopback", "cli/loopbackctl")
+    folders = ("libipc", "netd", "fetchd", "wg-launch", "controld", "signd", "cli/common", "cli/loopback", "cli/loopbackctl")
+    sources = [path for folder in folders
                for path in glob.glob(os.path.join(ROOT, folder, "*.c"))]
     asked = set()
     for path in sources:
         text = read(path)
         asked |= set(re.findall(r'getenv\("(\w+)"\)', text))
-        asked |= {name for name in re.findall(r'"(\w+)"', text) if re.fullmatch(r"[a-zA-Z]+_(proxy|PROXY)|LISTEN_[A-Z]+|WATCHDOG_[A-Z]+", name)}
+        asked |= {name for name in re.findall(r'"(\w+)"', text)
+                  if re.fullmatch(r"[a-zA-Z]+_(proxy|PROXY)|LISTEN_[A-Z]+|WATCHDOG_[A-Z]+", name)}
     assert {"LOOPBACK_LOG_LEVEL", "https_proxy", "LISTEN_FDS"} <= asked
     page = read("docs/operations/configuration.md")
     assert {name for name in asked if f"`{name}`" not in page} == set()
@@ -83,7 +87,7 @@ def test_the_page_has_every_unit_socket_and_environment_file():
     assert [name for name in units if f"`{name}`" not in page] == []
     for path in glob.glob(os.path.join(ROOT, "packaging/systemd/*")):
         text = read(path)
-        for found in re.findall(r"^ListenSequentialPacket=(.*)$", text, re.M) + re.findall(r"^EnvironmentFile=-(.*)$", text, re.M):
+        for found in re.findall(r"^(?:ListenSequentialPacket=|EnvironmentFile=-)(.*)$", text, re.M):
             assert f"`{found}`" in page, found
         for variable in re.findall(r"\$([A-Z]+_OPTIONS)", text):
             assert f"`{variable}`" in page, variable
