@@ -19,6 +19,9 @@ sys.path.append(os.path.join(PROJECT, "tests/takeover"))
 import attempts  # noqa: E402  (needs the path above)
 
 UNIT, PROGRAM = "loopback-netd.service", f"{machine.LIBEXEC}/netd"
+# Who waits at one of its sockets would have it started again before what it did can be read.
+SOCKETS = [f"loopback-netd-{name}.socket" for name in ("documents", "view", "admin", "tunnel")]
+OTHERS = ["loopback-fetchd.service", "loopback-wg.service"]
 DROP_IN = f"/run/systemd/system/{UNIT}.d/takeover.conf"
 TRIED = ("bpf-cgroup", "bpf-0", "bpf-5", "bpf-8", "bpf-10", "bpf-13", "bpf-28", "init-module", "finit-module", "kexec-load", "reboot",
          "clock-settime", "sethostname", "io-uring", "perf-event", "userfaultfd")
@@ -50,19 +53,19 @@ def place_fixture():
     """netd's place: its unit starts the stand-in, once each time."""
     path = f"{machine.NOTES}/intruder"
     program(path, "none", ["call getpid"])
-    run("systemctl", "stop", UNIT)
+    run("systemctl", "stop", *OTHERS, UNIT, *SOCKETS)
     run("mount", "--bind", path, PROGRAM)
     os.makedirs(os.path.dirname(DROP_IN), exist_ok=True)
     with open(DROP_IN, "w", encoding="utf-8") as out:
         out.write("[Service]\nRestart=no\n")
     run("systemctl", "daemon-reload")
     yield path
-    run("systemctl", "stop", UNIT)
+    run("systemctl", "stop", UNIT, *SOCKETS)
     run("umount", PROGRAM)
     os.unlink(DROP_IN)
     run("systemctl", "daemon-reload")
     run("systemctl", "reset-failed", UNIT)
-    run("systemctl", "start", UNIT)
+    run("systemctl", "start", *SOCKETS, UNIT, *OTHERS)
     machine.wait_until("netd running", lambda: machine.status().get("state") == "running")
 
 
