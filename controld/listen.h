@@ -7,7 +7,8 @@
 
 #include "libipc/cleanup.h"
 
-/** Parse ADDRESS:PORT. As endpoint_parse(), but port 0 and [::] are fine. @param loopback receives whether only this machine reaches it @return 0; -EINVAL */
+/** Parse ADDRESS:PORT. As endpoint_parse(), but port 0 and [::] are fine.
+ * @param loopback receives whether only this machine reaches it @return 0; -EINVAL */
 _must_check_ int listen_parse(const char *text, struct sockaddr_storage *out, socklen_t *length, bool *loopback);
 /** Listen. @param text names it in messages @param port receives the one that it became @return a descriptor; negative errno, logged */
 _must_check_ int listen_open(const char *text, const struct sockaddr_storage *address, socklen_t length, unsigned *port);

@@ -146,7 +146,8 @@ static void tell(const struct adaption *adaption, const struct backup *backup)
 {
 	char made[32];
 
-	(void)printf("Restored as of %s: deployment %s, %" PRId64 " hosts, %" PRId64 " networks, keyset of epoch %" PRIu32 " generation %" PRIu64 ".\n",
+	(void)printf("Restored as of %s: deployment %s, %" PRId64 " hosts, %" PRId64 " networks, keyset of epoch %" PRIu32
+		     " generation %" PRIu64 ".\n",
 		     time_text(backup->made, made), adaption->keyset.name, adaption->hosts, adaption->networks, adaption->keyset.header.epoch,
 		     adaption->keyset.header.generation);
 	if (adaption->tokens > 0)
@@ -156,7 +157,8 @@ static void tell(const struct adaption *adaption, const struct backup *backup)
 	(void)printf("Credentials that were revoked since are valid again: revoke them again.\n"
 		     "Hosts that were retired since are members again, unless they were named with --retire.\n"
 		     "Hosts that were enrolled since are unknown: they enrol again, with new tokens.\n"
-		     "Next: restore signd too (signd restore), then publish a keyset of epoch %" PRIu32 " that names its key; see controld(8).\n",
+		     "Next: restore signd too (signd restore), then publish a keyset of epoch %" PRIu32
+		     " that names its key; see controld(8).\n",
 		     adaption->keyset.header.epoch + 1);
 }
 

@@ -131,7 +131,8 @@ static int run_restore(const struct options *options, const char *path)
 		return r;
 	}
 	(void)printf("%s\n", hex_format(key.public_key, sizeof(key.public_key), text));
-	(void)fprintf(stderr, "This is the new online key. Sign a keyset of the next epoch that names it (loopbackctl root sign-keyset), and publish it.\n");
+	(void)fprintf(stderr, "This is the new online key. Sign a keyset of the next epoch that names it (loopbackctl root sign-keyset), "
+			      "and publish it.\n");
 	return 0;
 }
 

@@ -46,11 +46,13 @@ int package_read(struct cli *cli, const json_t *item, struct package *package)
 	char clean[80];
 
 	if (!is_package_name(file))
-		return cli_fail(&cli->voice, CLI_REFUSED, "answer", "the control plane lists a package '%s', which is no file name for one; nothing of it is fetched",
+		return cli_fail(&cli->voice, CLI_REFUSED, "answer",
+				"the control plane lists a package '%s', which is no file name for one; nothing of it is fetched",
 				file ? cli_clean(clean, sizeof(clean), file, strlen(file)) : "");
 	if (!sha512 || strlen(sha512) != SHA512_TEXT - 1 || strspn(sha512, "0123456789abcdef") != SHA512_TEXT - 1 || bytes < 1 ||
 	    (unsigned long long)bytes > PACKAGE_BYTES_MAX)
-		return cli_fail(&cli->voice, CLI_REFUSED, "answer", "the control plane lists %s without a SHA-512 and a size that could be", file);
+		return cli_fail(&cli->voice, CLI_REFUSED, "answer",
+				"the control plane lists %s without a SHA-512 and a size that could be", file);
 	*package = (struct package){ .file = file, .sha512 = sha512, .bytes = (uint64_t)bytes };
 	return CLI_OK;
 }
