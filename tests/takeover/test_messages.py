@@ -26,7 +26,7 @@ _DOCUMENTS, _SIGN = 3, 3  # descriptor of the listener: the first of Sockets=
 
 def _bad_frames(mine):
     """[(what, frame)]: other daemons' messages, out of turn, torn, too long, of the wrong types, unknown. mine: numbers that the sender may use."""
-    fields = [("an order to enrol", [ENROLL, "https://203.0.113.1", "a.b", "", "h"]), ("an order to leave", [LEAVE, True]), ("a root key", [PIN, b"\x01" * 32]),
+    fields = [("an order to enrol", [ENROLL, "https://203.0.113.1", "a.b", "", "h"]), ("an order to leave", [LEAVE, True, b""]), ("a root key", [PIN, b"\x01" * 32]),
               ("an offer", [OFFER, b"x"]), ("a request for a signature", [SIGN, 3, b"x"]), ("a request for the tunnel", [TUNNEL_REQUEST]),
               ("a greeting", [HELLO, b"\x01" * 32]), ("a message of no kind", [250]), ("no number", [])]
     frames = [(what, wire.pack(words)) for what, words in fields if not words or words[0] not in mine]
