@@ -63,7 +63,11 @@ def others_view(fleet, name):
         lines = host.enter("ip", *words).stdout.splitlines()
         texts.append([CREATED.sub("", line) for line in lines if not re.search(r"\blb0\b", line)])
     texts.append(host.enter("nft", "list", "ruleset").stdout)
-    texts.append(host.enter("sysctl", "-a", "-r", r"^net\.ipv[46]\.(ip_forward|conf\.(all|default|eth0|lo)\..*|fwmark.*)$").stdout)
+    settings = host.enter("sysctl", "-a", "-r", r"^net\.ipv[46]\.(ip_forward|conf\.(all|default|eth0|lo)\..*|fwmark.*)$").stdout
+    if os.path.exists("/sys/module/wireguard"):
+        # The module itself switches them off when an interface comes up (linux, drivers/net/wireguard/device.c, wg_open()).
+        settings = re.sub(r"(?m)^net\.ipv4\.conf\.all\.send_redirects = .*\n", "", settings)
+    texts.append(settings)
     return texts
 
 
