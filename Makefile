@@ -80,8 +80,7 @@ objects = $(patsubst %.c,$(O)/%.o,$(1))
 all: $(PROGRAMS:%=$(B)/bin/%) units
 
 $(LIB): $(call objects,$(LIB_SRC))
-	@rm -f $@
-	@ar rcs $@ $^
+	@rm -f $@.$$$$ && ar rcs $@.$$$$ $^ && mv -f $@.$$$$ $@
 
 $(O)/%.o: %.c Makefile
 	@mkdir -p $(@D)

@@ -102,6 +102,21 @@ int agent_keyset(struct agent_call *call)
 
 /* -- Leaving ----------------------------------------------------------------------------------------------------------------------- */
 
+/* netd numbers all that it signs. A departure from before the registration by which this host came (back) is somebody's keepsake. */
+static int departure_is_new(struct agent_call *call, uint64_t generation)
+{
+	_cleanup_rows_ struct rows rows = { 0 };
+	int r = store_query(call->controld->store, &rows, "SELECT registration_generation FROM hosts WHERE id = $1", "d", &call->host);
+
+	if (r == 0)
+		r = rows_next(&rows);
+	if (r < 0)
+		return r;
+	if (r == 0 || generation <= row_u64(&rows, 0))
+		return problem_set(&call->problem, 409, "departure-older", "The departure is older than this host's registration; ask netd for a new one.");
+	return 0;
+}
+
 static int leave_read(struct agent_call *call)
 {
 	static const struct pack_limits limits = { .bytes = AGENT_BODY_MAX, .depth = 1, .elements = 4 };
@@ -116,12 +131,10 @@ static int leave_read(struct agent_call *call)
 	departure = pack_bytes(&body, ENVELOPE_BYTES_MAX);
 	if (pack_done(&body) < 0)
 		return problem_set(&call->problem, 400, "malformed", "leave: expected [departure].");
-	if (departure.n == 0)
-		return 0;
 	r = departure_open(departure.p, departure.n, call->host_key, &header);
 	if (r < 0 || !id_equal(&header.id, &call->host) || !id_equal(&header.deployment, &call->controld->keyset.header.deployment))
 		return problem_set(&call->problem, 401, "signature", "The departure is not one that this host signed.");
-	return 0;
+	return departure_is_new(call, header.generation);
 }
 
 int agent_leave(struct agent_call *call)

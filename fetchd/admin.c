@@ -91,10 +91,9 @@ static void leave_answered(struct link_answer *answer, void *arg)
 		leave_failed(fetchd, answer->text);
 }
 
-/* The departure stays empty: the request itself is signed with the transport key that the host's registration certifies. */
-static int leave_post(struct fetchd *fetchd)
+static int leave_post(struct fetchd *fetchd, struct view departure)
 {
-	uint8_t bytes[16];
+	uint8_t bytes[640];
 	struct pack_writer body = pack_writer_over(bytes, sizeof(bytes));
 	struct link_request request = {
 		.url = fetchd->state.url,
@@ -107,12 +106,12 @@ static int leave_post(struct fetchd *fetchd)
 	};
 
 	pack_put_array(&body, 1);
-	pack_put_bytes(&body, "", 0);
+	pack_put_bytes(&body, departure.p, departure.n);
 	request.body = (struct view){ body.bytes, body.n };
 	return body.error < 0 ? body.error : link_start(fetchd->link, &request, leave_answered, fetchd, &fetchd->admin.leaving);
 }
 
-static void leave(struct fetchd *fetchd, struct channel *client, bool force)
+static void leave(struct fetchd *fetchd, struct channel *client, bool force, struct view departure)
 {
 	struct admin *admin = &fetchd->admin;
 	int r;
@@ -130,8 +129,10 @@ static void leave(struct fetchd *fetchd, struct channel *client, bool force)
 		forget(fetchd, "the enrolment was not complete; it is forgotten");
 	} else if (!fetchd->netd.known) {
 		leave_failed(fetchd, "netd does not answer, and it knows who this host is");
+	} else if (departure.n == 0) {
+		leave_failed(fetchd, "netd signed no departure, and the control plane believes nobody else");
 	} else {
-		r = leave_post(fetchd);
+		r = leave_post(fetchd, departure);
 		if (r < 0)
 			leave_failed(fetchd, strerror(-r));
 	}
@@ -148,7 +149,7 @@ static int message(struct channel *client, struct message *message, void *arg)
 		enroll_begin(fetchd, client, &message->body.enroll);
 		return 0;
 	case MSG_leave:
-		leave(fetchd, client, message->body.leave.force);
+		leave(fetchd, client, message->body.leave.force, message->body.leave.departure);
 		return 0;
 	case MSG_link_get:
 		return answer_link(fetchd, client);

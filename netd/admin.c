@@ -49,6 +49,26 @@ static int on_unpin(struct netd *netd, struct channel *channel, const struct msg
 	return answer(netd, channel, true, unpin->forget_keys ? "left; this is a new host now" : "left");
 }
 
+/* Whoever has fetchd has its transport key; the host's membership is not that key's to end. */
+static int on_depart(struct netd *netd, struct channel *channel)
+{
+	CLEANUP(pack_writer_free) struct pack_writer payload = { .bytes = NULL };
+	CLEANUP(pack_writer_free) struct pack_writer envelope = { .bytes = NULL };
+	struct msg_departure answer = { .envelope = { .p = NULL } };
+	struct document_header header;
+	int r = 0;
+
+	if (netd->state.deployed) {
+		header = state_header(&netd->state);
+		r = departure_encode(&header, state_host_key(&netd->state), &payload);
+		if (r == 0)
+			r = state_sign(&netd->state, DOC_departure, &payload, &envelope);
+		log_notice("a departure was signed for root (pid %d)", (int)channel_peer_pid(channel));
+	}
+	answer.envelope = (struct view){ envelope.bytes, envelope.n };
+	return r < 0 ? r : channel_send(channel, MSG_departure, &answer, NULL);
+}
+
 static int on_message(struct channel *channel, struct message *message, void *arg)
 {
 	struct netd *netd = arg;
@@ -59,6 +79,8 @@ static int on_message(struct channel *channel, struct message *message, void *ar
 		return on_pin(netd, channel, &message->body.pin);
 	case MSG_unpin:
 		return on_unpin(netd, channel, &message->body.unpin);
+	case MSG_depart:
+		return on_depart(netd, channel);
 	default:
 		return -EPROTO;
 	}

@@ -285,14 +285,49 @@ int loopback_enroll(struct cli *cli, const struct cli_args *args)
 
 /* -- Leaving. ---------------------------------------------------------------------------------------------------- */
 
+struct departure {
+	uint8_t bytes[512];
+	size_t n;
+};
+
+/* netd's signature that this host leaves; with force it may be missing. */
+static int ask_departure(struct cli *cli, bool force, struct departure *departure)
+{
+	const struct msg_depart body = { 0 };
+	_cleanup_close_ int fd = -1;
+	struct message answer;
+	int r;
+
+	if (force) {
+		fd = daemon_dial_quietly(cli, &netd_admin);
+		r = fd < 0 ? fd : daemon_call_quietly(cli, &netd_admin, fd, MSG_depart, &body, MSG_departure, NETD_TIMEOUT_MS, &answer);
+		if (r < 0)
+			return CLI_OK;
+	} else {
+		r = daemon_dial(cli, &netd_admin, &fd);
+		if (!r)
+			r = daemon_call(cli, &netd_admin, fd, MSG_depart, &body, MSG_departure, NETD_TIMEOUT_MS, &answer);
+		if (r)
+			return r;
+	}
+	departure->n = answer.body.departure.envelope.n;
+	if (departure->n)
+		memcpy(departure->bytes, answer.body.departure.envelope.p, departure->n);
+	return CLI_OK;
+}
+
 /* Tell the control plane, through fetchd. With force this host leaves whatever comes of it. */
 static int leave_at_fetchd(struct cli *cli, bool force)
 {
 	_cleanup_close_ int fd = -1;
 	struct msg_leave body = { .force = force };
+	struct departure departure = { .n = 0 };
 	char text[1025] = "";
-	int r;
+	int r = ask_departure(cli, force, &departure);
 
+	if (r)
+		return r;
+	body.departure = (struct view){ departure.bytes, departure.n };
 	r = force ? 0 : daemon_dial(cli, &fetchd_admin, &fd);
 	if (r)
 		return r;

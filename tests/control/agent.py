@@ -137,9 +137,17 @@ class Agent:
         """Fetch blobs by name."""
         return self.post("/v1/agent/blobs", [list(names)])
 
-    def leave(self, departure=b""):
+    def departure(self, signer=None, host_id=None, generation=None):
+        """What netd signs for root when this host leaves: numbered with all that it signs."""
+        if generation is None:
+            self.registrations += 1
+            generation = self.registrations
+        header = wire.header(self.deployment, wire.ZERO_ID, host_id or self.id, 1, generation)
+        return wire.envelope(wire.DEPARTURE, [header, (signer or self.host).public], signer or self.host)
+
+    def leave(self, departure=None):
         """Leave."""
-        return self.post("/v1/agent/leave", [departure])
+        return self.post("/v1/agent/leave", [self.departure() if departure is None else departure])
 
     # -- what it knows
 

@@ -137,7 +137,7 @@ def test_a_retired_host_frees_its_address_and_stays_out(plane, enrolled):
 
 def test_a_host_leaves_by_itself_and_comes_back(plane, enrolled):
     host, other = enrolled(1), enrolled(2)
-    departure = wire.envelope(wire.DEPARTURE, [wire.header(plane.deployment, wire.ZERO_ID, host.id, 1, 1), host.host.public], host.host)
+    departure = host.departure()
     assert host.leave(departure).status == 200
     assert host.poll().msgpack[0] == "unknown-host"
     other.apply()
@@ -145,6 +145,21 @@ def test_a_host_leaves_by_itself_and_comes_back(plane, enrolled):
     host.enrolled(plane.token())
     host.apply()
     assert host.own_addresses() == ["10.7.0.1"]
+    assert host.leave(departure).msgpack[0] == "departure-older"
+    host.apply()
+
+
+def test_a_transport_key_alone_takes_no_host_out_of_the_mesh(plane, enrolled):
+    """It is fetchd's, which may be taken over; leaving is the host key's, which netd uses for root alone (P4)."""
+    host, other = enrolled(1), enrolled(2)
+    other.apply()
+    refused = [(b"", 401), (host.departure()[:-1], 401), (other.departure(), 401), (host.departure(signer=other.host), 401),
+               (host.departure(host_id=other.id), 401), (host.departure(generation=1), 409), (host.registration(), 401)]
+    for departure, status in refused:
+        assert host.leave(departure).status == status
+    host.apply()
+    other.apply()
+    assert set(other.peers(plane.network)) == {host.id, other.id}
 
 
 def test_endpoints_operator_then_reported_then_seen(plane, enrolled):

@@ -427,10 +427,10 @@ class Fetchd:
                 client.close()
                 return ok, texts
 
-    def leave(self, force=False):
+    def leave(self, force=False, departure=b"signed by netd"):
         """(ok, texts)"""
         client = self.dial()
-        client.send(pack([LEAVE, force]))
+        client.send(pack([LEAVE, force, departure]))
         return self.progress(client)
 
     def kill(self):

@@ -150,10 +150,20 @@ def test_leave(fetchd, netd, control):
     enrolled(fetchd, netd, control)
     ok, texts = fetchd.leave()
     assert ok, texts
-    assert control.next("/v1/agent/leave") == [b""]
+    assert control.next("/v1/agent/leave") == [b"signed by netd"]
     link = fetchd.link()
     assert not link["enrolled"] and link["url"] == ""
     assert os.listdir(fetchd.state) == ["transport.key"]
+
+
+def test_leave_without_a_departure_needs_force(fetchd, netd, control):
+    """The control plane would not believe fetchd alone: it is not even asked."""
+    enrolled(fetchd, netd, control)
+    ok, texts = fetchd.leave(departure=b"")
+    assert not ok and "departure" in texts[-1]
+    assert fetchd.link()["enrolled"]
+    ok, texts = fetchd.leave(departure=b"", force=True)
+    assert ok and not fetchd.link()["enrolled"]
 
 
 def test_leave_without_a_control_plane_needs_force(fetchd, netd, control):
