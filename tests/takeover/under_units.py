@@ -25,7 +25,7 @@ NOT_THERE = {"ENOENT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EXDEV", "ENXIO", 
 LOG = "/run/takeover.log"
 _PATHS = ("/run/tenant/open", "/etc/shadow", "/etc/passwd", "/root/.profile", "/usr/bin/loopback", "/var/lib/dpkg/status", "/run/dbus/system_bus_socket",
           "/var/lib/loopback/netd/host.key", "/var/lib/loopback/fetchd/transport.key", "/var/lib/loopback/signd/online.key",
-          "/var/lib/loopback/controld/state.db", "/etc/machine-id")
+          "/var/lib/loopback/controld/state.db")
 _FOLDERS = ("/run/tenant", "/etc/loopback", "/usr/libexec/loopback", "/run/loopback", "/etc", "/home", "/usr/lib", "/run/systemd/system", "/var/lib")
 _SOCKETS = {"documents": "/run/loopback/netd/documents.sock", "view": "/run/loopback/netd/view.sock", "admin": "/run/loopback/netd/admin.sock",
             "tunnel": "/run/loopback/netd/tunnel.sock", "fetchd-admin": "/run/loopback/fetchd/admin.sock", "sign": "/run/loopback/signd/sign.sock",
