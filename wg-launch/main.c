@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "libipc/log.h"
 #include "privileges/tables.h"
@@ -18,6 +19,7 @@
 #define TUN_FD 3
 #define UAPI_FD 4
 #define FIRST_SPARE_FD 5
+#define PATIENCE_S 1
 
 struct options {
 	const char *socket;
@@ -126,5 +128,7 @@ int main(int argc, char **argv)
 		r = place(&grant);
 	if (r == 0)
 		r = become(options.program, grant.interface);
+	/* Whatever it is will most likely be so again: the service manager starts another at once, and each says why in the log. */
+	(void)sleep(PATIENCE_S);
 	return EXIT_FAILURE;
 }

@@ -76,5 +76,5 @@ void apparmor_write(FILE *out, const struct process *process)
 		else if (row->kind == PRIVILEGE_HOLD &&
 			 row->name[0] == '/') /* AppArmor judges files that are handed over as well */
 			(void)fprintf(out, "  # %s\n  %s rw,\n", row->why, row->name);
-	(void)fprintf(out, "}\n");
+	(void)fprintf(out, "\n  # Additions of this site.\n  include if exists <local/loopback-%s>\n}\n", process->name);
 }
