@@ -195,6 +195,12 @@ def long_of(path):
     raise AssertionError(f"{path} has no stack")
 
 
+def heap_of(path):
+    """A page of a process's heap. (Of its stack one may be locked into memory, which is another answer than a refusal.)"""
+    with open(path, encoding="utf-8") as maps:
+        return next(int(line.split("-")[0], 16) for line in maps if line.rstrip().endswith("[heap]"))
+
+
 def owner(name):
     """Whose socket one of the table's names is; it does not try its own."""
     return {"sign": "signd", "fetchd-admin": "fetchd"}.get(name, "netd" if name in ("documents", "view", "admin", "tunnel") else None)
@@ -226,7 +232,7 @@ def targets(fleet, daemon, over):
         for name, pid in daemons(fleet).items():
             if name != daemon:
                 address = long_of(f"/proc/{pid}/maps")
-                found[name] = {"pid": pid, "address": address, "page": address & ~0xFFF, "own": own}
+                found[name] = {"pid": pid, "address": address, "page": heap_of(f"/proc/{pid}/maps"), "own": own}
         return found
     if over == "folders":
         folders = [path for name, path in OWN.items() if WHERE[name] == host.name and name not in (daemon, "wg")]
