@@ -130,5 +130,5 @@ _must_check_ char *audit_place(const struct audited *audited, const struct privi
 /** Does path lie in folder, or is it folder? */
 bool audit_path_within(const char *path, const char *folder);
 
-/** Does the table let the process make this system call at all? */
+/** Does the table let the process make this system call at all, be it before its filter? */
 bool audit_call_declared(const struct privileges *privileges, const char *call);

@@ -220,7 +220,8 @@ bool audit_path_within(const char *path, const char *folder)
 bool audit_call_declared(const struct privileges *privileges, const char *call)
 {
 	for (size_t i = 0; i < privileges->count; i++)
-		if (privileges->rows[i].kind == PRIVILEGE_SYS && privileges->rows[i].compare <= COMPARE_MASK &&
+		if ((privileges->rows[i].kind == PRIVILEGE_START ||
+		     (privileges->rows[i].kind == PRIVILEGE_SYS && privileges->rows[i].compare <= COMPARE_MASK)) &&
 		    strcmp(privileges->rows[i].name, call) == 0)
 			return true;
 	return false;
