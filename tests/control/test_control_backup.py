@@ -164,10 +164,16 @@ def test_interrupted(plane, tmp_path):
         database.execute("CREATE TABLE ballast (bytes BLOB)")
         database.executemany("INSERT INTO ballast VALUES (randomblob(1000000))", [()] * 150)
     shutil.chown(os.path.join(plane.state, "control.db"), USER, "nogroup")
-    for delay in (0.02, 0.1, 0.2):
+    def begun(process):
+        """Something of the copy is there, wherever it is made."""
+        return os.listdir(tmp_path) or [name for name in os.listdir(plane.state) if "partial" in name] or process.poll() is not None
+
+    for later in (None, 0, 0.02):  # at once, at the first sign of the copy, and while it grows
         process = subprocess.Popen([program("controld"), "backup", str(tmp_path / "x"), "--state", plane.state], stderr=subprocess.PIPE, text=True,
                                    start_new_session=True)
-        time.sleep(delay)
+        while later is not None and not begun(process):
+            time.sleep(0.001)
+        time.sleep(later or 0.01)
         os.killpg(process.pid, signal.SIGINT)
         words = process.communicate(timeout=10)[1]
         assert process.returncode == 1 and "interrupted" in words or process.returncode == -signal.SIGINT, (process.returncode, words)
