@@ -94,7 +94,7 @@ int controld_init(const char *dir, const char *keyset_path)
 	_cleanup_(store_free) struct store *store = NULL;
 	_cleanup_free_ uint8_t *there = NULL;
 	uint8_t bytes[ENVELOPE_BYTES_MAX + 1];
-	size_t n, there_n;
+	size_t n = 0, there_n; /* newer compilers do not see that keyset_read() sets it */
 	int r = keyset_read(keyset_path, bytes, sizeof(bytes), &n);
 
 	if (r == 0)
