@@ -27,8 +27,8 @@ def installed(machine, folder):
 
 CONTROL_PLANE = """
     mkdir -p -m 755 /etc/loopback/tls
-    mkdir -m 700 /root/work
-    cd /root/work
+    mkdir -m 700 /root/ceremony
+    cd /root/ceremony
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=control \\
         -addext subjectAltName=IP:198.18.70.4 -keyout /etc/loopback/tls/key.pem -out /etc/loopback/tls/cert.pem 2>/dev/null
     chown _lb-controld /etc/loopback/tls/key.pem

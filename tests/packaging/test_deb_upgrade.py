@@ -20,8 +20,8 @@ def ctl(machine, *arguments):
 def start_control_plane(machine):
     """Certificates, the ceremony, both daemons, and a network."""
     machine.run("sh", "-ec", """
-        mkdir -p /etc/loopback/tls /root/work
-        cd /root/work
+        mkdir -p /etc/loopback/tls /root/ceremony
+        cd /root/ceremony
         openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=control -addext subjectAltName=IP:198.18.70.2 \\
             -keyout /etc/loopback/tls/key.pem -out /etc/loopback/tls/cert.pem 2>/dev/null
         chown _lb-controld /etc/loopback/tls/key.pem
@@ -34,8 +34,8 @@ def start_control_plane(machine):
         """)
     machine.write("/etc/loopback/controld.env", "CONTROLD_OPTIONS=--tls-cert /etc/loopback/tls/cert.pem --tls-key /etc/loopback/tls/key.pem\n")
     machine.run("systemctl", "start", "loopback-signd.socket", "loopback-controld.service")
-    machine.run("loopbackctl", "context", "set", "prod", "--url", CONTROL, "--credential-file", "/root/work/admin.credential",
-                "--ca", "/etc/loopback/tls/cert.pem", "--root-pub", "/root/work/root/root.pub")
+    machine.run("loopbackctl", "context", "set", "prod", "--url", CONTROL, "--credential-file", "/root/ceremony/admin.credential",
+                "--ca", "/etc/loopback/tls/cert.pem", "--root-pub", "/root/ceremony/root/root.pub")
     ctl(machine, "organization", "create", "acme")
     ctl(machine, "workspace", "create", "servers", "--organization", "acme")
     ctl(machine, "network", "create", "mesh", "--workspace", "servers", "--cidr", "100.64.0.0/16")
