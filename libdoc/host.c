@@ -202,11 +202,22 @@ const char *outcome_name(enum outcome outcome)
 	return (size_t)outcome < ARRAY_SIZE(names) && names[outcome] ? names[outcome] : "unknown";
 }
 
+const char *confirm_name(enum confirm confirm)
+{
+	static const char *const names[] = {
+#define C(name, number) [(number)] = #name,
+		CONFIRMS(C)
+#undef C
+	};
+
+	return (size_t)confirm < ARRAY_SIZE(names) ? names[confirm] : "unknown";
+}
+
 int receipt_encode(const struct receipt *receipt, struct pack_writer *payload)
 {
 	if (receipt->count > HEAD_ENTRIES_MAX)
 		return -EINVAL;
-	pack_put_array(payload, 7);
+	pack_put_array(payload, 9);
 	document_header_write(payload, &receipt->header);
 	pack_put_u64(payload, (uint64_t)receipt->outcome);
 	pack_put_text(payload, receipt->code);
@@ -216,6 +227,8 @@ int receipt_encode(const struct receipt *receipt, struct pack_writer *payload)
 		head_entry_write(payload, &receipt->entries[i]);
 	pack_put_u64(payload, receipt->apply_us);
 	pack_put_u64(payload, receipt->peers);
+	pack_put_u64(payload, (uint64_t)receipt->confirm);
+	pack_put_u64(payload, receipt->mended);
 	return payload->error;
 }
 
@@ -237,6 +250,8 @@ static int receipt_decode(struct view payload, struct receipt *receipt)
 	pack_close(&whole, &entries);
 	receipt->apply_us = pack_u64(&whole, UINT64_MAX >> 8);
 	receipt->peers = pack_u64(&whole, UINT32_MAX);
+	receipt->confirm = (enum confirm)pack_u64(&whole, CONFIRM_restored);
+	receipt->mended = pack_u64(&whole, UINT32_MAX);
 	if (receipt->outcome < OUTCOME_applied)
 		return -EBADMSG;
 	return pack_done(&whole);

@@ -81,7 +81,24 @@ const char *outcome_name(enum outcome outcome);
 
 #define REASON_BYTES_MAX 500
 
-/* [header, outcome, reason code, reason, [entry ...], applied in ms, peers]: entries as in a head: what was offered. header.id: the host's */
+/* Has a fresh head come since a change, which shows that the change did not cut this host off? (DESIGN: confirm) */
+#define CONFIRMS(C)                                                                                               \
+	C(none, 0)        /* nothing to confirm: nothing in force, or the control plane was not heard of before the change */ \
+	C(confirmed, 1)   /* a head came for a nonce made after the change */                                      \
+	C(unconfirmed, 2) /* none came yet; or none came in time, and there was nothing whose return could help */ \
+	C(restored, 3)    /* none came in time: addresses, routes, MTU and endpoints are those from before the change */
+
+enum confirm {
+#define C(name, number) CONFIRM_##name = (number),
+	CONFIRMS(C)
+#undef C
+};
+const char *confirm_name(enum confirm confirm);
+
+/*
+ * [header, outcome, code, reason, [entry ...], applied in us, peers, confirm, mended]: entries as in a head: what was offered, or what is in
+ * force. header.id: the host's
+ */
 struct receipt {
 	struct document_header header; /* generation: grows with each receipt, so that none can be replayed */
 	enum outcome outcome;
@@ -91,6 +108,8 @@ struct receipt {
 	struct head_entry *entries; /* room for HEAD_ENTRIES_MAX; the caller's */
 	uint64_t apply_us;          /* from offer to result */
 	uint64_t peers;             /* in force now */
+	enum confirm confirm;       /* of what is in force */
+	uint64_t mended;            /* times that drift of the device was found and mended since netd started (M12) */
 };
 
 _must_check_ int receipt_encode(const struct receipt *receipt, struct pack_writer *payload);

@@ -2,7 +2,10 @@
 /*
  * The manifest of a network: one document, the same for all of its hosts, over a trie of peers (libdoc/trie.h).
  *
- * Payload: [header, name, [CIDR ...], mtu, keepalive, flags, count, root]. header.id is the network's.
+ * Payload: [header, name, [CIDR ...], mtu, keepalive, flags, [bridged network id ...], count, root]. header.id is the network's.
+ *
+ * A bridge is two manifests that name each other: hosts of either network are then peers of the hosts of the other. So making or ending one signs
+ * two documents, however many hosts there are, and neither network can be opened to another by that other alone.
  */
 #pragma once
 
@@ -26,12 +29,18 @@ struct network_document {
 	uint16_t mtu;
 	uint16_t keepalive; /* seconds; 0: off */
 	uint32_t flags;
+	unsigned bridge_count;
+	struct id bridges[BRIDGES_MAX]; /* ascending; never this network itself */
 	uint32_t count; /* peers in the trie */
 	struct hash root;
 };
 
 _must_check_ int network_document_encode(const struct network_document *network, struct pack_writer *payload);
-/** Decode a verified payload. @return 0; -EBADMSG, also for a CIDR that is malformed, an MTU out of bounds, count over PEERS_MAX; -E2BIG for count */
+/** Decode a verified payload. @return 0; -EBADMSG, also for a CIDR that is malformed, an MTU out of bounds, bridges out of order; -E2BIG for count over PEERS_MAX */
 _must_check_ int network_document_decode(struct view payload, struct network_document *network);
 /** Is this address within one of the network's ranges? */
 bool network_document_covers(const struct network_document *network, const struct prefix *address);
+/** Does this manifest name that network as one that it is bridged with? Half of a bridge: the other must say so too. */
+bool network_document_names_bridge(const struct network_document *network, const struct id *other);
+/** Are these two bridged: of one organization, and each names the other? */
+bool network_documents_bridged(const struct network_document *one, const struct network_document *other);

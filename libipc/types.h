@@ -19,6 +19,7 @@
 #define PEERS_MAX 65536      /* peers of one host over all its networks */
 #define NETWORKS_MAX 64      /* networks of one host */
 #define CIDRS_MAX 4          /* ranges of one network */
+#define BRIDGES_MAX 16       /* networks that one network is bridged with */
 #define ADDRESSES_MAX 4      /* overlay addresses of one host in one network */
 #define ENDPOINTS_MAX 2      /* one IPv6, one IPv4 */
 #define NAME_BYTES_MAX 63    /* names of hosts and networks: a DNS label */

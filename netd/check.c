@@ -129,7 +129,7 @@ static int check_membership(const struct check *check, const struct blobs *blobs
 	char key[KEY_BASE64_TEXT], first_key[KEY_BASE64_TEXT];
 	struct peer own, first;
 
-	for (unsigned i = 0; i < mesh->network_count; i++) {
+	for (unsigned i = 0; i < mesh->host.network_count; i++) {
 		const struct network_document *network = &mesh->networks[i];
 		const struct host_network *member = &mesh->host.networks[i];
 		bool missing;

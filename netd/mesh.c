@@ -105,41 +105,78 @@ static int host_open(const struct opening *opening)
 	return header_check(opening, entry, &mesh->host.header);
 }
 
-static int network_open(const struct opening *opening, unsigned i)
+/* Open the network that an entry names, and add it to the mesh. */
+static int network_open(const struct opening *opening, const struct head_entry *entry)
 {
 	struct refusal *refusal = opening->refusal;
 	struct mesh *mesh = opening->mesh;
-	const struct host_network *member = &mesh->host.networks[i];
-	struct network_document *network = &mesh->networks[i];
-	const struct head_entry *entry = NULL;
+	struct network_document *network = &mesh->networks[mesh->network_count];
 	struct envelope envelope;
-	char text[PREFIX_TEXT], id[ID_TEXT];
-	int r;
+	char id[ID_TEXT];
+	int r = document_open(opening, entry, &envelope);
 
-	for (unsigned j = 0; j < mesh->count; j++)
-		if (mesh->entries[j].type == DOC_network && id_equal(&mesh->entries[j].id, &member->network))
-			entry = &mesh->entries[j];
-	if (!entry)
-		return refuse(refusal, "mixed", "the host document names network %s, the head does not", id_format(&member->network, id));
-	r = document_open(opening, entry, &envelope);
 	if (r < 0)
 		return r;
 	r = network_document_decode(envelope.payload, network);
 	if (r == -E2BIG)
-		return refuse(refusal, "too-many-peers", "network %s has more than %d peers", id_format(&member->network, id), PEERS_MAX);
+		return refuse(refusal, "too-many-peers", "network %s has more than %d peers", id_format(&entry->id, id), PEERS_MAX);
 	if (r < 0)
-		return refuse(refusal, "malformed", "the manifest of network %s is malformed", id_format(&member->network, id));
+		return refuse(refusal, "malformed", "the manifest of network %s is malformed", id_format(&entry->id, id));
 	r = header_check(opening, entry, &network->header);
 	if (r < 0)
 		return r;
-	for (unsigned j = 0; j < member->address_count; j++)
-		if (!network_document_covers(network, &member->addresses[j]))
-			return refuse(refusal, "address", "%s, given to this host, is not within network %s",
-				      prefix_format(&member->addresses[j], text), network->name);
+	mesh->network_count++;
 	mesh->peers += network->count;
 	if (mesh->mtu == 0 || network->mtu < mesh->mtu)
 		mesh->mtu = network->mtu;
 	return 0;
+}
+
+static int member_open(const struct opening *opening, const struct host_network *member)
+{
+	struct refusal *refusal = opening->refusal;
+	struct mesh *mesh = opening->mesh;
+	const struct head_entry *entry = NULL;
+	char text[PREFIX_TEXT], id[ID_TEXT];
+	int r;
+
+	for (unsigned i = 0; i < mesh->count; i++)
+		if (mesh->entries[i].type == DOC_network && id_equal(&mesh->entries[i].id, &member->network))
+			entry = &mesh->entries[i];
+	if (!entry)
+		return refuse(refusal, "mixed", "the host document names network %s, the head does not", id_format(&member->network, id));
+	r = network_open(opening, entry);
+	for (unsigned i = 0; r == 0 && i < member->address_count; i++)
+		if (!network_document_covers(&mesh->networks[mesh->network_count - 1], &member->addresses[i]))
+			r = refuse(refusal, "address", "%s, given to this host, is not within network %s",
+				   prefix_format(&member->addresses[i], text), mesh->networks[mesh->network_count - 1].name);
+	return r;
+}
+
+const struct network_document *mesh_bridged_with(const struct mesh *mesh, const struct network_document *network)
+{
+	for (unsigned i = 0; i < mesh->host.network_count; i++)
+		if (network_documents_bridged(&mesh->networks[i], network))
+			return &mesh->networks[i];
+	return NULL;
+}
+
+/* What the head names beyond the host's own networks must be bridged with one of those, by the word of both. */
+static int bridged_open(const struct opening *opening, const struct head_entry *entry)
+{
+	const struct network_document *network;
+	int r;
+
+	if (entry->type != DOC_network || mesh_network(opening->mesh, &entry->id))
+		return 0;
+	r = network_open(opening, entry);
+	if (r < 0)
+		return r;
+	network = &opening->mesh->networks[opening->mesh->network_count - 1];
+	if (mesh_bridged_with(opening->mesh, network))
+		return 0;
+	return refuse(opening->refusal, "not-bridged", "the head names network %s, in which this host is not and which is not bridged with one "
+		      "of its networks by the word of both", network->name);
 }
 
 int mesh_open(const struct state *state, const struct blobs *blobs, const struct mesh *old, const struct head_entry *entries,
@@ -160,17 +197,18 @@ int mesh_open(const struct state *state, const struct blobs *blobs, const struct
 		return r;
 	for (unsigned i = 0; i < count; i++)
 		networks += entries[i].type == DOC_network;
-	if (networks != mesh->host.network_count)
-		return refuse(refusal, "mixed", "the head names %u networks, the host document %u", networks, mesh->host.network_count);
+	if (networks < mesh->host.network_count || networks > NETWORKS_MAX)
+		return refuse(refusal, "mixed", "the head names %u networks, the host document %u (at most %d are taken)", networks,
+			      mesh->host.network_count, NETWORKS_MAX);
 	mesh->networks = calloc(networks ? networks : 1, sizeof(mesh->networks[0]));
 	if (!mesh->networks)
 		return -ENOMEM;
-	mesh->network_count = networks;
-	for (unsigned i = 0; i < networks; i++) {
-		r = network_open(&opening, i);
-		if (r < 0)
-			return r;
-	}
+	for (unsigned i = 0; r == 0 && i < mesh->host.network_count; i++)
+		r = member_open(&opening, &mesh->host.networks[i]);
+	for (unsigned i = 0; r == 0 && i < count; i++)
+		r = bridged_open(&opening, &entries[i]);
+	if (r < 0)
+		return r;
 	if (mesh->peers > PEERS_MAX)
 		return refuse(refusal, "too-many-peers", "%" PRIu64 " peers over all networks; at most %d are taken", mesh->peers, PEERS_MAX);
 	*out = TAKE_PTR(mesh);

@@ -11,7 +11,7 @@
 #include "libdoc/host.h"
 #include "libdoc/network.h"
 #include "libjournal/blobs.h"
-#include "netd/owners.h"
+#include "libdoc/owners.h"
 #include "netd/state.h"
 #include "libwg/wg.h"
 
@@ -20,7 +20,7 @@ struct mesh {
 	struct head_entry entries[HEAD_ENTRIES_MAX];
 	struct host_document host;
 	unsigned network_count;
-	struct network_document *networks; /* in the order of host.networks */
+	struct network_document *networks; /* in the order of host.networks, then those that are bridged with one of them */
 	uint16_t mtu;                      /* the smallest of all networks; 0 without any */
 	uint64_t peers;                    /* entries of all tries together, this host's own included */
 	struct hash keyset;                /* by which its documents were verified */
@@ -40,13 +40,15 @@ DEFINE_CLEANUP(struct mesh *, mesh_free)
 /**
  * Verify and decode the documents that entries name, all of which must be in blobs; check that they are for this host, of the keyset's
  * epoch, exactly what was named, and fit each other: networks are those of the host document, addresses lie in their networks, not more than
- * PEERS_MAX peers. Tries are not looked at.
+ * PEERS_MAX peers. A network that the host document does not name must be bridged with one that it names. Tries are not looked at.
  * @param old a mesh that was opened before, or NULL: a document that stands in both, under the same keyset, is not verified twice
  * @return 0; -EBADMSG with refusal filled in; -ENOMEM
  */
 _must_check_ int mesh_open(const struct state *state, const struct blobs *blobs, const struct mesh *old, const struct head_entry *entries,
 			   unsigned count, struct mesh **mesh, struct refusal *refusal);
 
+/** The network, of those that the host document names, with which this one is bridged; NULL. */
+const struct network_document *mesh_bridged_with(const struct mesh *mesh, const struct network_document *network);
 /** The manifest of a network in a mesh, NULL. mesh may be NULL. */
 const struct network_document *mesh_network(const struct mesh *mesh, const struct id *network);
 

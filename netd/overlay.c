@@ -153,11 +153,19 @@ static bool contains(const struct prefix *list, unsigned count, const struct pre
 	return false;
 }
 
+/* The place of a network's member in the host document: a network that is reached over a bridge is spoken to from the one that is bridged with it. */
+static const struct host_network *speaking_from(const struct mesh *mesh, unsigned i)
+{
+	if (i >= mesh->host.network_count)
+		i = (unsigned)(mesh_bridged_with(mesh, &mesh->networks[i]) - mesh->networks);
+	return &mesh->host.networks[i];
+}
+
 static void wanted_by(const struct mesh *mesh, struct plumbing *plumbing)
 {
 	plumbing->address_count = plumbing->route_count = 0;
 	for (unsigned i = 0; mesh && i < mesh->network_count; i++) {
-		const struct host_network *member = &mesh->host.networks[i];
+		const struct host_network *member = speaking_from(mesh, i);
 		const struct network_document *network = &mesh->networks[i];
 
 		for (unsigned j = 0; j < member->address_count; j++)

@@ -60,8 +60,8 @@ static void put_network(struct pack_writer *out, const struct network_document *
 	pack_put_u64(out, network->header.generation);
 	pack_put_u64(out, network->mtu);
 	pack_put_u64(out, network->keepalive);
-	pack_put_array(out, member->address_count);
-	for (unsigned i = 0; i < member->address_count; i++)
+	pack_put_array(out, member ? member->address_count : 0); /* none: it is reached over a bridge */
+	for (unsigned i = 0; member && i < member->address_count; i++)
 		pack_put_prefix(out, &member->addresses[i]);
 	pack_put_array(out, network->cidr_count);
 	for (unsigned i = 0; i < network->cidr_count; i++)
@@ -91,7 +91,7 @@ static void put_view(struct pack_writer *out, const struct netd *netd, const str
 	pack_put_u64(out, netd->overlay.listen_port);
 	pack_put_array(out, mesh ? mesh->network_count : 0);
 	for (unsigned i = 0; mesh && i < mesh->network_count; i++)
-		put_network(out, &mesh->networks[i], &mesh->host.networks[i]);
+		put_network(out, &mesh->networks[i], i < mesh->host.network_count ? &mesh->host.networks[i] : NULL);
 	pack_put_array(out, 4);
 	pack_put_u64(out, (uint64_t)netd->last.outcome);
 	pack_put_text(out, netd->last.refusal.code);

@@ -111,6 +111,8 @@ int head_check(struct signd *signd, const struct head *head, struct refusal *ref
 	if (head->header.generation != own->generation)
 		return refuse(refusal, "head: its generation is not that of the host document");
 	count = state_host_networks(signd->state, &head->host, networks);
+	if (count == -E2BIG)
+		return refuse(refusal, "head: with bridges, more than %d networks reach this host", NETWORKS_MAX);
 	if (count < 0)
 		return count;
 	for (unsigned i = 0; i < head->count; i++) {
@@ -121,9 +123,9 @@ int head_check(struct signd *signd, const struct head *head, struct refusal *ref
 			continue;
 		named++;
 		if (!listed(networks, count, &head->entries[i].id))
-			return refuse(refusal, "head: names a network that the host's document does not");
+			return refuse(refusal, "head: names a network that the host's document does not, and that is not bridged with one it names");
 	}
 	if (named != (unsigned)count)
-		return refuse(refusal, "head: names %u networks, the host's document %d", named, count);
+		return refuse(refusal, "head: names %u networks, the host's document and its bridges %d", named, count);
 	return 0;
 }

@@ -249,6 +249,37 @@ static int ranges_check(const struct network_document *network, const struct net
 	return 0;
 }
 
+/* One half of each bridge. Another organization's network is never reached, whatever its own manifest says. */
+static int bridges_check(struct signd *signd, const struct network_document *network, struct refusal *refusal)
+{
+	for (unsigned i = 0; i < network->bridge_count; i++) {
+		_cleanup_document_ struct signed_document document = { 0 };
+		struct network_document other;
+		struct envelope envelope;
+		char id[ID_TEXT], a[PREFIX_TEXT], b[PREFIX_TEXT];
+		int r = state_document(signd->state, DOC_network, &network->bridges[i], true, &document);
+
+		if (r == -ENOENT)
+			return refuse(refusal, "network %s: network %s, to be bridged with it, has never been signed", network->name,
+				      id_format(&network->bridges[i], id));
+		if (r == 0)
+			r = envelope_open(document.envelope, document.envelope_n, &envelope);
+		if (r == 0)
+			r = network_document_decode(envelope.payload, &other);
+		if (r < 0)
+			return r;
+		if (!id_equal(&document.organization, &network->header.organization))
+			return refuse(refusal, "network %s: network %s, to be bridged with it, belongs to another organization", network->name,
+				      other.name);
+		for (unsigned j = 0; j < network->cidr_count; j++)
+			for (unsigned k = 0; k < other.cidr_count; k++)
+				if (prefix_overlaps(&network->cidrs[j], &other.cidrs[k]))
+					return refuse(refusal, "network %s: %s overlaps %s of network %s, to be bridged with it", network->name,
+						      prefix_format(&network->cidrs[j], a), prefix_format(&other.cidrs[k], b), other.name);
+	}
+	return state_bridges_put(signd->state, &network->header.id, network->bridges, network->bridge_count);
+}
+
 static int lock_check(const struct walk *walk, const struct network_document *last)
 {
 	if (!last || !(last->flags & NETWORK_LOCKED))
@@ -293,6 +324,8 @@ int network_check(struct signd *signd, const struct network_document *network, c
 	int r;
 
 	r = ranges_check(network, last, refusal);
+	if (r == 0)
+		r = bridges_check(signd, network, refusal);
 	if (r == 0 && !last)
 		r = state_network_clear(signd->state, &network->header.id);
 	if (r == 0)

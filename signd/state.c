@@ -21,7 +21,11 @@ static const char migration_1[] =
 	"CREATE TABLE counters (host BLOB PRIMARY KEY, counter INTEGER NOT NULL, wg_key BLOB NOT NULL) WITHOUT ROWID;"
 	"CREATE TABLE host_networks (host BLOB NOT NULL, network BLOB NOT NULL, PRIMARY KEY (host, network)) WITHOUT ROWID;";
 
-static const char *const migrations[] = { migration_1 };
+/* What each manifest names; a bridge is two rows. */
+static const char migration_2[] =
+	"CREATE TABLE bridges (network BLOB NOT NULL, other BLOB NOT NULL, PRIMARY KEY (network, other)) WITHOUT ROWID;";
+
+static const char *const migrations[] = { migration_1, migration_2 };
 
 const struct store_kind signd_store = {
 	.process = "signd",
@@ -258,11 +262,15 @@ int state_host_networks(struct state *state, const struct id *host, struct id *n
 {
 	_cleanup_rows_ struct rows rows = { 0 };
 	int count = 0;
-	int r = store_query(state->store, &rows, "SELECT network FROM host_networks WHERE host = $1", "x", host);
+	int r = store_query(state->store, &rows,
+			    "SELECT network FROM host_networks WHERE host = $1 UNION"
+			    " SELECT there.network FROM host_networks h JOIN bridges here ON here.network = h.network"
+			    " JOIN bridges there ON there.network = here.other AND there.other = here.network WHERE h.host = $1",
+			    "x", host);
 
 	while (r == 0 && (r = rows_next(&rows)) > 0) {
 		if (count == NETWORKS_MAX)
-			return -EIO;
+			return -E2BIG;
 		row_fixed(&rows, 0, networks[count++].b, ID_BYTES);
 		r = 0;
 	}
@@ -275,6 +283,15 @@ int state_host_networks_put(struct state *state, const struct id *host, const st
 
 	for (unsigned i = 0; i < count && r >= 0; i++)
 		r = store_exec(state->store, "INSERT INTO host_networks (host, network) VALUES ($1, $2)", "xx", host, &networks[i]);
+	return done(r);
+}
+
+int state_bridges_put(struct state *state, const struct id *network, const struct id *others, unsigned count)
+{
+	int r = store_exec(state->store, "DELETE FROM bridges WHERE network = $1", "x", network);
+
+	for (unsigned i = 0; i < count && r >= 0; i++)
+		r = store_exec(state->store, "INSERT INTO bridges (network, other) VALUES ($1, $2)", "xx", network, &others[i]);
 	return done(r);
 }
 

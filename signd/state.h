@@ -71,9 +71,16 @@ _must_check_ int state_member_address_count(struct state *state, const struct id
 _must_check_ int state_counter(struct state *state, const struct id *host, uint64_t *counter, uint8_t wg_key[static KEY_BYTES]);
 _must_check_ int state_counter_put(struct state *state, const struct id *host, uint64_t counter, const uint8_t wg_key[static KEY_BYTES]);
 
-/** The networks that a host's last document names. @return their number, written to networks[NETWORKS_MAX]; negative errno */
+/**
+ * The networks that a head must name to a host: those of its last document, and those that are bridged with one of them (each of the two manifests
+ * names the other).
+ * @return their number, written to networks[NETWORKS_MAX]; -E2BIG more than fit; negative errno
+ */
 _must_check_ int state_host_networks(struct state *state, const struct id *host, struct id *networks);
 _must_check_ int state_host_networks_put(struct state *state, const struct id *host, const struct id *networks, unsigned count);
+
+/** Note what a network's manifest names as bridged with it. */
+_must_check_ int state_bridges_put(struct state *state, const struct id *network, const struct id *others, unsigned count);
 
 /** Single values: "root", "keyset". *value is the caller's: free(). @return 0; -ENOENT */
 _must_check_ int state_meta(struct state *state, const char *name, uint8_t **value, size_t *n);

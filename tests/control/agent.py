@@ -47,11 +47,12 @@ class Agent:
         self.wg_key = hashlib.sha256(self.wg_key + word.encode()).digest()
         self.counter += 1
 
-    def receipt(self, outcome=1, code="", reason="", entries=None):
-        """A signed receipt for what is in force, or for these entries."""
+    def receipt(self, outcome=1, code="", reason="", entries=None, confirm=1, mended=0):
+        """A signed receipt for what is in force, or for these entries. confirm: as enum confirm of libdoc/host.h"""
         self.receipts += 1
         payload = [wire.header(self.deployment, wire.ZERO_ID, self.id, 1, self.receipts), outcome, code, reason,
-                   [entry[:5] for entry in (entries if entries is not None else self.entries.values())], 1500, len(self.entries)]
+                   [entry[:5] for entry in (entries if entries is not None else self.entries.values())], 1500, len(self.entries),
+                   confirm, mended]
         return wire.envelope(wire.RECEIPT, payload, self.host)
 
     # -- requests
@@ -129,8 +130,8 @@ class Agent:
                                              else self.plane.signd.public)
             assert unpacked[0][2:5] == [object_id, epoch, generation]
             if kind == wire.NETWORK:
-                self.roots[object_id] = payload[7]
-                assert len(self.peers(object_id)) == payload[6], "the manifest counts peers"
+                self.roots[object_id] = payload[8]
+                assert len(self.peers(object_id)) == payload[7], "the manifest counts peers"
         return len(blobs)
 
     def blobs(self, names):

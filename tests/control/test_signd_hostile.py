@@ -50,7 +50,7 @@ class Hostile:
         payload = [wire.header(more.get("deployment", DEPLOYMENT), more.get("organization", ORG), network, more.get("epoch", 1), generation,
                                more.get("issued", 1700000000)),
                    "mesh", [wire.prefix(text) for text in more.get("cidrs", ["10.1.0.0/16"])], 1380, 25, more.get("flags", 0),
-                   more.get("count", len(peers)), more.get("root", root)]
+                   sorted(more.get("bridges", [])), more.get("count", len(peers)), more.get("root", root)]
         answer = self.client.network(payload, more.get("send", fresh))
         if answer and answer[0] == SIGN_DONE:
             self.generations[network] = generation
@@ -363,6 +363,31 @@ def test_one_branch_shared_by_all_children_is_bounded(meshed):
     assert time.monotonic() - begun < 5
 
 
+def test_bridges(meshed):
+    """A head names a bridged network when both manifests name each other, and then it must."""
+    host, other = meshed.hosts[0], Host(9, address="10.2.0.9")
+    signed(meshed.network([other], network=NET2, cidrs=["10.2.0.0/16"], bridges=[NET]))
+    refused(meshed.good_head(host, [NET, NET2]), "bridged")  # so far one says so
+    signed(meshed.good_head(host))
+    signed(meshed.network(meshed.hosts, bridges=[NET2]))
+    signed(meshed.good_head(host, [NET, NET2]))
+    refused(meshed.good_head(host), "names 1 networks", "2")
+    signed(meshed.host(other, networks=[(NET2, None)]))
+    signed(meshed.good_head(other, [NET, NET2]))
+    signed(meshed.network([other], network=NET2, cidrs=["10.2.0.0/16"]))  # the other one ends it
+    signed(meshed.good_head(host))
+    refused(meshed.good_head(host, [NET, NET2]), "bridged")
+
+
+@pytest.mark.parametrize("what, word", [
+    ({"bridges": [os.urandom(16)]}, "never been signed"), ({"bridges": [NET2]}, "malformed"), ({"bridges": [NET, NET]}, "malformed"),
+    ({"bridges": [NET], "organization": bytes(15) + b"9"}, "another organization"), ({"bridges": [NET], "cidrs": ["10.1.9.0/24"]}, "overlaps"),
+    ({"bridges": [bytes([number] * 16) for number in range(17)]}, "malformed"),
+])
+def test_a_bridge_that_may_not_be(meshed, what, word):
+    refused(meshed.network([], network=NET2, **{"cidrs": ["10.2.0.0/16"], **what}), word)
+
+
 def test_a_locked_network_stays_locked(hostile):
     hosts = [Host(number) for number in range(3)]
     signed(hostile.network(hosts, flags=1))
@@ -465,7 +490,7 @@ def test_what_is_no_message_hangs_up(meshed, message):
 
 def test_unsealed_memory_hangs_up(meshed):
     root, nodes = wire.trie([])
-    payload = [wire.header(DEPLOYMENT, ORG, NET2, 1, 1), "x", [wire.prefix("10.1.0.0/16")], 1380, 25, 0, 0, root]
+    payload = [wire.header(DEPLOYMENT, ORG, NET2, 1, 1), "x", [wire.prefix("10.1.0.0/16")], 1380, 25, 0, [], 0, root]
     assert meshed.client.network(payload, list(nodes.values()), seal=False) is None
     meshed.again()
     signed(meshed.good_head(meshed.hosts[0]))

@@ -85,6 +85,28 @@ def test_a_network_more(host):
     host.unmoved(before)
 
 
+def test_a_bridge(host):
+    """The other network's hosts become peers, spoken to from this host's own address; with the bridge they go."""
+    before = host.witness()
+    host.forge("network two cidr=10.77.0.0/16,fd77::/64 mtu=1380 keepalive=0 bridges=mesh mine=1")
+    host.forge(f"peers two from=500 count=30 base=10.77.1.0 endpoint={ENDPOINT}")
+    host.forge("network mesh bridges=two")
+    host.forge("host networks=mesh")
+    result, lines = host.trace(host.apply)
+    assert len(named_peers(lines)) == 30 and result["receipt"]["peers"] == PEERS + 1 + 30
+    assert host.device() == {**host.published("mesh"), **host.published("two")}
+    routes = host.host.enter("ip", "route").stdout
+    assert re.search(rf"^10\.77\.0\.0/16 dev lb0 .*src {OWN}\b", routes, re.M), routes
+    assert "10.77." not in host.host.enter("ip", "address").stdout
+    [network] = [network for network in host.status()["networks"] if network["name"] == "two"]
+    assert network["addresses"] == [] and network["hosts"] == 30
+    host.forge("network mesh bridges=none")  # one of the two is enough to end it
+    host.forge("network two mine=0")
+    _, lines = host.trace(host.apply)
+    assert len(named_peers(lines)) == 30
+    host.unmoved(before)
+
+
 def test_an_address_moves_between_hosts(host):
     """In one change, without a moment in which both or a third have it."""
     host.forge(f"peer mesh 3 address=100.64.1.4 endpoint={ENDPOINT}")

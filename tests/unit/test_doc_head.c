@@ -127,6 +127,8 @@ static struct network_document network_good(void)
 		.mtu = 1380,
 		.keepalive = 25,
 		.flags = NETWORK_LOCKED,
+		.bridge_count = 2,
+		.bridges = { { { 0x11 } }, { { 0x77 } } },
 		.count = PEERS_MAX,
 	};
 }
@@ -151,6 +153,8 @@ START_TEST(a_manifest_comes_back_as_it_was)
 	ck_assert_uint_eq(again.mtu, 1380);
 	ck_assert_uint_eq(again.keepalive, 25);
 	ck_assert_uint_eq(again.flags, NETWORK_LOCKED);
+	ck_assert_uint_eq(again.bridge_count, 2);
+	ck_assert(id_equal(&again.bridges[0], &network.bridges[0]) && id_equal(&again.bridges[1], &network.bridges[1]));
 	ck_assert_uint_eq(again.count, PEERS_MAX);
 	ck_assert(hash_equal(&network.root, &again.root));
 }
@@ -174,6 +178,9 @@ START_TEST(a_manifest_out_of_bounds_is_refused)
 	GIVES(-EBADMSG, network.cidrs[1] = prefix_of("100.64.0.0/16")); /* within the first */
 	GIVES(-EBADMSG, network.cidrs[3] = prefix_of("fd00::/64"));
 	GIVES(-EBADMSG, network.cidrs[0] = prefix_of("0.0.0.0/0"));
+	GIVES(-EBADMSG, network.bridges[1] = network.bridges[0]);
+	GIVES(-EBADMSG, network.bridges[0].b[0] = 0x78); /* out of order */
+	GIVES(-EBADMSG, network.bridges[0] = network.header.id);
 	GIVES(-E2BIG, network.count = PEERS_MAX + 1);
 	GIVES(-E2BIG, network.count = UINT32_MAX);
 	ck_assert_uint_eq(again.mtu, 4711);
@@ -185,6 +192,26 @@ START_TEST(a_manifest_out_of_bounds_is_refused)
 	network = good;
 	network.cidr_count = CIDRS_MAX + 1;
 	ck_assert_int_eq(network_document_encode(&network, &payload), -EINVAL);
+	network = good;
+	network.bridge_count = BRIDGES_MAX + 1;
+	ck_assert_int_eq(network_document_encode(&network, &payload), -EINVAL);
+}
+END_TEST
+
+START_TEST(a_bridge_is_two_manifests_that_name_each_other)
+{
+	struct network_document one = network_good(), other = network_good();
+
+	other.header.id = one.bridges[0];
+	other.bridges[0] = one.header.id;
+	ck_assert(network_documents_bridged(&one, &other));
+	ck_assert(network_documents_bridged(&other, &one));
+	other.bridges[0] = id_of(9); /* only one of them says so */
+	ck_assert(!network_documents_bridged(&one, &other));
+	ck_assert(!network_documents_bridged(&other, &one));
+	other.bridges[0] = one.header.id;
+	other.header.organization = id_of(9);
+	ck_assert(!network_documents_bridged(&one, &other));
 }
 END_TEST
 
@@ -210,4 +237,4 @@ END_TEST
 
 UNIT_MAIN("doc: heads, networks", the_largest_head_fits_an_envelope, a_head_out_of_bounds_is_refused, what_a_host_has_comes_back,
 	  more_than_a_host_can_have_is_refused, a_manifest_comes_back_as_it_was, a_manifest_out_of_bounds_is_refused,
-	  a_network_covers_its_ranges)
+	  a_bridge_is_two_manifests_that_name_each_other, a_network_covers_its_ranges)

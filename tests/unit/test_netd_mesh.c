@@ -191,6 +191,31 @@ START_TEST(another_epoch_than_the_keysets_is_refused)
 }
 END_TEST
 
+START_TEST(a_bridged_network_is_taken_if_both_say_so_and_are_of_one_organization)
+{
+	_cleanup_world_ struct world world = two_networks();
+	struct network_document *own = &world.networks[0].document, *other = &world.networks[1].document;
+	_cleanup_(mesh_free) struct mesh *mesh = NULL;
+
+	world.networks[1].member = false;
+	own->bridge_count = other->bridge_count = 1;
+	own->bridges[0] = other->header.id;
+	other->bridges[0] = own->header.id;
+	world_publish(&world);
+	world_publish_network(&world, &world.networks[1]);
+	ck_assert_accepted(&world, world_open(&world, &mesh));
+	ck_assert_uint_eq(mesh->network_count, 2);
+	ck_assert_uint_eq(mesh->host.network_count, 1);
+	ck_assert_ptr_eq(mesh_bridged_with(mesh, &mesh->networks[1]), &mesh->networks[0]);
+	mesh_free(TAKE_PTR(mesh));
+
+	other->header.organization = id_of(77);
+	world_republish(&world);
+	world_publish_network(&world, &world.networks[1]);
+	ck_assert_refused(&world, world_open(&world, &mesh), "not-bridged");
+}
+END_TEST
+
 START_TEST(networks_that_do_not_fit_the_host_document_are_refused)
 {
 	_cleanup_world_ struct world world = two_networks();
@@ -202,7 +227,7 @@ START_TEST(networks_that_do_not_fit_the_host_document_are_refused)
 	world.networks[1].member = false;
 	world_publish(&world);
 	world_publish_network(&world, &world.networks[1]); /* one more */
-	ck_assert_refused(&world, world_open(&world, &mesh), "mixed");
+	ck_assert_refused(&world, world_open(&world, &mesh), "not-bridged");
 	world.networks[1].member = true;
 	world_publish(&world);
 	world.entries[2] = world.entries[1]; /* as many, but one of them twice */
@@ -417,6 +442,7 @@ UNIT_MAIN("netd: mesh", good_documents_open, a_host_without_networks_opens, a_se
 	  a_document_that_is_not_there_is_refused, a_signature_by_another_key_is_refused, a_document_of_another_type_is_refused,
 	  a_signed_payload_that_does_not_decode_is_refused, another_deployment_is_refused,
 	  another_generation_or_epoch_than_named_is_refused, another_epoch_than_the_keysets_is_refused,
+	  a_bridged_network_is_taken_if_both_say_so_and_are_of_one_organization,
 	  networks_that_do_not_fit_the_host_document_are_refused, an_address_outside_of_its_network_is_refused,
 	  more_peers_than_a_host_takes_are_refused, a_flipped_byte_anywhere_is_refused, a_host_of_two_networks_is_one_peer, the_most_conservative_tunnel_wins,
 	  a_host_of_no_network_is_absent, networks_that_disagree_on_a_key_do_not_merge,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who has what, against a list that a child could keep; and blobs with their references. */
 #include "libjournal/blobs.h"
-#include "netd/owners.h"
+#include "libdoc/owners.h"
 #include "tests/unit/documents.h"
 
 /* -- Owners against a naive model ----------------------------------------------------------------------------------------------------- */

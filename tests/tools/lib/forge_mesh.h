@@ -88,14 +88,36 @@ static int prefixes_parse(struct forge *forge, const char *list, struct prefix *
 	return 0;
 }
 
+static int id_order(const void *a, const void *b)
+{
+	return memcmp(a, b, ID_BYTES);
+}
+
+/* Networks that this one says it is bridged with; they are made if need be. */
+static int bridges_parse(struct forge *forge, const char *list, struct network_document *document)
+{
+	char name[NAME_BYTES_MAX + 1];
+
+	document->bridge_count = 0;
+	while (strcmp(list, "none") != 0 && list_next(&list, name, sizeof(name))) {
+		const struct forged_network *other = network_make(forge, name);
+
+		if (!other || document->bridge_count == BRIDGES_MAX)
+			return wrong(forge, "expected at most %d networks to be bridged with, found %s", BRIDGES_MAX, name);
+		document->bridges[document->bridge_count++] = other->document.header.id;
+	}
+	qsort(document->bridges, document->bridge_count, ID_BYTES, id_order);
+	return 0;
+}
+
 /*
- * network NAME [cidr=RANGE,...] [mtu=] [keepalive=] [mine=0]
+ * network NAME [cidr=RANGE,...] [mtu=] [keepalive=] [mine=0] [bridges=NAME,...|none]
  * and lies for its next publication: [generation=] [epoch=] [count=] [sign=KEY] [type=host/1] [deployment=NAME]
  */
 static int cmd_network(struct forge *forge, struct words *words)
 {
 	struct forged_network *network = network_make(forge, word_at(words, 1));
-	const char *cidr = word_of(words, "cidr");
+	const char *cidr = word_of(words, "cidr"), *bridges = word_of(words, "bridges");
 	struct network_document *document;
 	int r = 0;
 
@@ -104,6 +126,8 @@ static int cmd_network(struct forge *forge, struct words *words)
 	document = &network->document;
 	if (cidr)
 		r = prefixes_parse(forge, cidr, document->cidrs, CIDRS_MAX, &document->cidr_count);
+	if (r == 0 && bridges)
+		r = bridges_parse(forge, bridges, document);
 	document->mtu = (uint16_t)number_of(words, "mtu", document->mtu);
 	document->keepalive = (uint16_t)number_of(words, "keepalive", document->keepalive);
 	network->mine = number_of(words, "mine", network->mine) != 0;
@@ -123,7 +147,7 @@ static int cmd_empty(struct forge *forge, struct words *words _unused_)
 		trie_free(network->trie);
 		network->trie = fresh;
 		network->mine = network->dirty = false;
-		network->own_count = 0;
+		network->own_count = network->document.bridge_count = 0;
 		network->lies = (struct lies){ .type = 0 };
 	}
 	forge->host_networks[0] = '\0';

@@ -107,6 +107,8 @@ static int receipt_report(struct forge *forge, const char *key, struct view byte
 	put_number(&forge->answer, "entries", receipt.count);
 	put_number(&forge->answer, "apply_us", receipt.apply_us);
 	put_number(&forge->answer, "peers", receipt.peers);
+	put_text(&forge->answer, "confirm", confirm_name(receipt.confirm));
+	put_number(&forge->answer, "mended", receipt.mended);
 	put(&forge->answer, "}");
 	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "netd/owners.h"
+#include "libdoc/owners.h"
 
 #include <errno.h>
 #include <sodium.h>
