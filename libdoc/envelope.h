@@ -26,7 +26,9 @@
 	D(host, 4, "online key")           /* addresses and networks of one host */             \
 	D(registration, 5, "host key")     /* a host's WireGuard key, transport key, endpoints */ \
 	D(receipt, 6, "host key")          /* what a host did with what it was offered */       \
-	D(departure, 7, "host key")        /* a host leaves */
+	D(departure, 7, "host key")        /* a host leaves */ \
+	D(admission, 8, "operator key")    /* who may be a peer in a locked network */ \
+	D(cosign, 9, "operator key")       /* an operator stands for a change that signd would not sign alone */
 
 enum document_type {
 #define D(name, number, signer) DOC_##name = (number),

@@ -21,7 +21,7 @@ static void entry_fields(struct pack_cursor *inner, struct head_entry *entry)
 	uint64_t type = pack_u64(inner, UINT8_MAX);
 
 	*entry = (struct head_entry){ .type = (enum document_type)type };
-	if (type != DOC_keyset && type != DOC_host && type != DOC_network)
+	if (type != DOC_keyset && type != DOC_host && type != DOC_network && type != DOC_admission)
 		inner->error = -EBADMSG;
 	pack_fixed(inner, entry->id.b, ID_BYTES);
 	entry->epoch = (uint32_t)pack_u64(inner, UINT32_MAX);

@@ -4,21 +4,22 @@
  *
  * Head payload: [header, host id, nonce, [entry ...]], entry: [type, id, epoch, generation, hash]. header.id is the host's. A head is good for
  * the one nonce that netd made for it, so it proves freshness, cannot be replayed and cannot be mixed with another.
- * Have: [[type, id, epoch, generation, hash, root] ...]: root is a network's trie root, 32 zero bytes otherwise.
+ * Have: [[type, id, epoch, generation, hash, root] ...]: root is the root of a network's or an admission list's trie, 32 zero bytes otherwise.
  */
 #pragma once
 
 #include "libdoc/envelope.h"
 
-#define HEAD_ENTRIES_MAX (NETWORKS_MAX + 4)
+#define ADMISSIONS_MAX 32 /* locked networks of one host, those that it reaches over bridges included */
+#define HEAD_ENTRIES_MAX (NETWORKS_MAX + 4 + ADMISSIONS_MAX)
 
 struct head_entry {
-	enum document_type type; /* keyset, host, network */
+	enum document_type type; /* keyset, host, network, admission */
 	struct id id;
 	uint32_t epoch;
 	uint64_t generation;
 	struct hash hash; /* of the envelope */
-	struct hash root; /* in a have: the network's trie root; not part of a head */
+	struct hash root; /* in a have: of the trie of a network's peers, of a list's hosts; not part of a head */
 };
 
 struct head {

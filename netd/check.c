@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "netd/mesh.h"
+#include "netd/lock.h"
 
 struct check {
 	const struct state *state;
@@ -197,6 +197,8 @@ int mesh_check(const struct state *state, const struct blobs *blobs, const struc
 	/* All that goes is forgotten before anything new is noted: an address may move from one host to another in one step. */
 	if (r == 0 && old)
 		r = mesh_diff(&walk);
+	if (r == 0)
+		r = lock_check_peers(blobs, old, new, refusal);
 	for (unsigned i = 0; r == 0 && i < new->network_count; i++)
 		r = check_network(&check, &walk, old, &new->networks[i]);
 	if (r < 0 && r != -ENOMEM && check.accepted_error == 0 && refusal->code[0] == '\0')

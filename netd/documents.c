@@ -13,6 +13,7 @@
 
 #include "libipc/log.h"
 #include "libipc/memfd.h"
+#include "netd/lock.h"
 #include "netd/netd.h"
 
 #define PATIENCE 2 /* refusals in a row after which netd takes its time */
@@ -97,10 +98,8 @@ static int have_write(const struct netd *netd, struct pack_writer *have)
 		.hash = netd->state.keyset_name,
 	};
 	for (unsigned i = 0; netd->mesh && i < netd->mesh->count; i++) {
-		const struct network_document *network = mesh_network(netd->mesh, &netd->mesh->entries[i].id);
-
 		entries[count] = netd->mesh->entries[i];
-		entries[count].root = network ? network->root : (struct hash){ { 0 } };
+		entries[count].root = mesh_root(netd->mesh, &entries[count]);
 		count++;
 	}
 	return have_encode(entries, count, have);
@@ -283,6 +282,8 @@ static int want_nodes(struct netd *netd, struct offer *offer, struct refusal *re
 
 	if (!offer->mesh)
 		r = mesh_open(&netd->state, netd->blobs, netd->mesh, offer->entries, offer->count, &offer->mesh, refusal);
+	if (r == 0)
+		r = lock_check_offer(&netd->state, offer->mesh, refusal);
 	if (r < 0)
 		return r;
 	walk.new = offer->mesh;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "libipc/log.h"
+#include "netd/lock.h"
 #include "netd/netd.h"
 
 /* -- References: what is in force keeps its blobs --------------------------------------------------------------------------------- */
@@ -218,7 +219,9 @@ int engine_load(struct netd *netd)
 		return log_errno(r, "cannot replay mesh.log");
 	if (end.interrupted)
 		log_notice("an apply was interrupted; the configuration from before it is in force");
-	r = load_last_known_good(netd, &end);
+	r = lock_load(&netd->state);
+	if (r == 0)
+		r = load_last_known_good(netd, &end);
 	if (r < 0)
 		return log_errno(r, "cannot load the last known good");
 	blobs_sweep(netd->blobs);
@@ -292,7 +295,10 @@ static enum outcome stay(struct netd *netd, bool staged)
 
 static enum outcome put_in_force(struct netd *netd, struct mesh *new, bool staged, struct refusal *refusal)
 {
-	int r = journal_begin(netd, new);
+	int r = lock_remember(&netd->state, new); /* first: what was once seen of a list is never forgotten, whatever becomes of this change */
+
+	if (r == 0)
+		r = journal_begin(netd, new);
 
 	if (r < 0) {
 		journal_abort(netd->journal);

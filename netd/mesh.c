@@ -22,6 +22,7 @@ void mesh_free(struct mesh *mesh)
 	if (!mesh)
 		return;
 	free(mesh->networks);
+	free(mesh->lists);
 	free(mesh);
 }
 
@@ -53,15 +54,16 @@ static int document_open(const struct opening *opening, const struct head_entry 
 {
 	const struct state *state = opening->state;
 	struct refusal *refusal = opening->refusal;
+	bool by_operator = entry->type == DOC_admission;
 	struct view bytes;
 
 	if (blobs_get(opening->blobs, &entry->hash, &bytes) < 0)
 		return refuse(refusal, "missing-document", "a document that the head names could not be had; the old configuration stays");
 	if (envelope_open(bytes.p, bytes.n, envelope) < 0 || envelope->type != entry->type)
 		return refuse(refusal, "malformed", "a document that the head calls %s is not one", document_type_name(entry->type));
-	if (!verified_before(opening, entry) && keyset_verify(&state->keyset, envelope, KEY_ONLINE) < 0)
-		return refuse(refusal, "forged", "a %s is not signed by an online key of keyset generation %" PRIu64,
-			      document_type_name(entry->type), state->keyset.header.generation);
+	if (!verified_before(opening, entry) && keyset_verify(&state->keyset, envelope, by_operator ? KEY_OPERATOR : KEY_ONLINE) < 0)
+		return refuse(refusal, "forged", "a %s is not signed by an %s key of keyset generation %" PRIu64,
+			      document_type_name(entry->type), by_operator ? "operator" : "online", state->keyset.header.generation);
 	return 0;
 }
 
@@ -75,7 +77,8 @@ static int header_check(const struct opening *opening, const struct head_entry *
 	if (!id_equal(&header->id, &entry->id) || header->generation != entry->generation || header->epoch != entry->epoch)
 		return refuse(refusal, "mixed", "a %s is generation %" PRIu64 " epoch %u, but the head names generation %" PRIu64 " epoch %u",
 			      document_type_name(entry->type), header->generation, header->epoch, entry->generation, entry->epoch);
-	if (header->epoch != state->keyset.header.epoch && !verified_before(opening, entry))
+	/* A list outlives epochs: they begin with what a control plane lost, and an operator's word is not among that. */
+	if (header->epoch != state->keyset.header.epoch && entry->type != DOC_admission && !verified_before(opening, entry))
 		return refuse(refusal, "epoch", "a %s is of epoch %u; the keyset says %u", document_type_name(entry->type),
 			      header->epoch, state->keyset.header.epoch);
 	return 0;
@@ -179,6 +182,25 @@ static int bridged_open(const struct opening *opening, const struct head_entry *
 		      "of its networks by the word of both", network->name);
 }
 
+static int list_open(const struct opening *opening, const struct head_entry *entry)
+{
+	struct admission *list = &opening->mesh->lists[opening->mesh->list_count];
+	struct envelope envelope;
+	char id[ID_TEXT];
+	int r;
+
+	if (!mesh_network(opening->mesh, &entry->id))
+		return refuse(opening->refusal, "mixed", "the head names an admission list of network %s, but not that network",
+			      id_format(&entry->id, id));
+	r = document_open(opening, entry, &envelope);
+	if (r == 0 && admission_decode(envelope.payload, list) < 0)
+		r = refuse(opening->refusal, "malformed", "the admission list of network %s is malformed", id_format(&entry->id, id));
+	if (r == 0)
+		r = header_check(opening, entry, &list->header);
+	opening->mesh->list_count += r == 0;
+	return r;
+}
+
 int mesh_open(const struct state *state, const struct blobs *blobs, const struct mesh *old, const struct head_entry *entries,
 	      unsigned count, struct mesh **out, struct refusal *refusal)
 {
@@ -201,12 +223,16 @@ int mesh_open(const struct state *state, const struct blobs *blobs, const struct
 		return refuse(refusal, "mixed", "the head names %u networks, the host document %u (at most %d are taken)", networks,
 			      mesh->host.network_count, NETWORKS_MAX);
 	mesh->networks = calloc(networks ? networks : 1, sizeof(mesh->networks[0]));
-	if (!mesh->networks)
+	mesh->lists = calloc(count - networks, sizeof(mesh->lists[0])); /* one more than there are: the host document is no list */
+	if (!mesh->networks || !mesh->lists)
 		return -ENOMEM;
 	for (unsigned i = 0; r == 0 && i < mesh->host.network_count; i++)
 		r = member_open(&opening, &mesh->host.networks[i]);
 	for (unsigned i = 0; r == 0 && i < count; i++)
 		r = bridged_open(&opening, &entries[i]);
+	for (unsigned i = 0; r == 0 && i < count; i++)
+		if (entries[i].type == DOC_admission)
+			r = list_open(&opening, &entries[i]);
 	if (r < 0)
 		return r;
 	if (mesh->peers > PEERS_MAX)
@@ -223,6 +249,30 @@ const struct network_document *mesh_network(const struct mesh *mesh, const struc
 	return NULL;
 }
 
+const struct admission *mesh_list(const struct mesh *mesh, const struct id *network)
+{
+	for (unsigned i = 0; mesh && i < mesh->list_count; i++)
+		if (id_equal(&mesh->lists[i].header.id, network))
+			return &mesh->lists[i];
+	return NULL;
+}
+
+const struct head_entry *mesh_entry(const struct mesh *mesh, enum document_type type, const struct id *id)
+{
+	for (unsigned i = 0; i < mesh->count; i++)
+		if (mesh->entries[i].type == type && id_equal(&mesh->entries[i].id, id))
+			return &mesh->entries[i];
+	return NULL;
+}
+
+struct hash mesh_root(const struct mesh *mesh, const struct head_entry *entry)
+{
+	const struct network_document *network = entry->type == DOC_network ? mesh_network(mesh, &entry->id) : NULL;
+	const struct admission *list = entry->type == DOC_admission ? mesh_list(mesh, &entry->id) : NULL;
+
+	return network ? network->root : list ? list->root : (struct hash){ { 0 } };
+}
+
 /* -- Walking and merging ---------------------------------------------------------------------------------------------------------- */
 
 static int walk_lookup(const struct hash *name, struct view *bytes, void *arg)
@@ -234,6 +284,7 @@ static int walk_lookup(const struct hash *name, struct view *bytes, void *arg)
 
 int mesh_diff(struct mesh_walk *walk)
 {
+	const struct trie_diff_events nodes = { .missing = walk->events.missing, .fresh = walk->events.fresh };
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && walk->old && i < walk->old->network_count; i++) {
@@ -249,6 +300,12 @@ int mesh_diff(struct mesh_walk *walk)
 
 		walk->network = &walk->new->networks[i];
 		r = trie_diff(old ? &old->root : NULL, &walk->network->root, walk_lookup, &walk->events, walk);
+	}
+	/* The nodes of admission lists come and go as those of peers do. */
+	for (unsigned i = 0; r == 0 && (nodes.missing || nodes.fresh) && walk->new && i < walk->new->list_count; i++) {
+		const struct admission *list = &walk->new->lists[i], *old = mesh_list(walk->old, &list->header.id);
+
+		r = trie_diff(old ? &old->root : NULL, &list->root, walk_lookup, &nodes, walk);
 	}
 	return r;
 }

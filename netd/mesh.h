@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "libdoc/admission.h"
 #include "libdoc/head.h"
 #include "libdoc/host.h"
 #include "libdoc/network.h"
@@ -21,6 +22,8 @@ struct mesh {
 	struct host_document host;
 	unsigned network_count;
 	struct network_document *networks; /* in the order of host.networks, then those that are bridged with one of them */
+	unsigned list_count;
+	struct admission *lists;           /* of those networks that have one (netd/lock.h) */
 	uint16_t mtu;                      /* the smallest of all networks; 0 without any */
 	uint64_t peers;                    /* entries of all tries together, this host's own included */
 	struct hash keyset;                /* by which its documents were verified */
@@ -51,6 +54,13 @@ _must_check_ int mesh_open(const struct state *state, const struct blobs *blobs,
 const struct network_document *mesh_bridged_with(const struct mesh *mesh, const struct network_document *network);
 /** The manifest of a network in a mesh, NULL. mesh may be NULL. */
 const struct network_document *mesh_network(const struct mesh *mesh, const struct id *network);
+
+/** The admission list of a network in a mesh, NULL. mesh may be NULL. */
+const struct admission *mesh_list(const struct mesh *mesh, const struct id *network);
+/** The entry by which the head named a document, NULL. */
+const struct head_entry *mesh_entry(const struct mesh *mesh, enum document_type type, const struct id *id);
+/** The root of what an entry's document names by hash: peers, or admitted hosts; zero if it names none. */
+struct hash mesh_root(const struct mesh *mesh, const struct head_entry *entry);
 
 /** For each network of either mesh, walk what differs. Either may be NULL. each: as in struct trie_diff_events. arg of all callbacks is a struct mesh_walk. */
 struct mesh_walk {

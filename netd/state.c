@@ -52,6 +52,16 @@ static int file_write(int folder, const char *name, const void *bytes, size_t n)
 	return r;
 }
 
+ssize_t state_read(const struct state *state, const char *name, void *bytes, size_t max)
+{
+	return file_read(state->folder, name, bytes, max);
+}
+
+int state_write(const struct state *state, const char *name, const void *bytes, size_t n)
+{
+	return file_write(state->folder, name, bytes, n);
+}
+
 static int file_remove(int folder, const char *name)
 {
 	return unlinkat(folder, name, 0) < 0 && errno != ENOENT ? -errno : 0;
@@ -228,6 +238,9 @@ int state_pin(struct state *state, const uint8_t root[static KEY_BYTES])
 
 	if (state->pinned)
 		return memcmp(state->root, root, KEY_BYTES) == 0 ? 0 : -EEXIST;
+	r = file_remove(state->folder, "locks"); /* of a deployment that was left, should that have been cut short */
+	if (r < 0)
+		return r;
 	r = file_write(state->folder, "root.pub", root, KEY_BYTES);
 	if (r < 0)
 		return r;
@@ -242,6 +255,8 @@ int state_unpin(struct state *state, bool forget_keys)
 
 	if (r == 0)
 		r = file_remove(state->folder, "root.pub");
+	if (r == 0)
+		r = file_remove(state->folder, "locks");
 	if (r == 0 && forget_keys)
 		r = file_remove(state->folder, "host.key");
 	if (r == 0 && forget_keys)
@@ -251,6 +266,7 @@ int state_unpin(struct state *state, bool forget_keys)
 	if (r < 0)
 		return r;
 	state->pinned = state->deployed = false;
+	state->locks.count = 0;
 	if (!forget_keys)
 		return 0;
 	r = host_key_open(state);

@@ -7,6 +7,7 @@
  *   root.pub   the pinned root of the deployment
  *   keyset     the newest keyset, as signed
  *   starts     how often netd has started: the high half of the generations of what it signs
+ *   locks      libdoc/locks.h: what operators have locked
  *   mesh.log   netd/journal.h
  *
  * All are 0600 in a folder of mode 0700, replaced whole (write, fsync, rename, fsync of the folder).
@@ -15,6 +16,7 @@
 
 #include "libdoc/host.h"
 #include "libdoc/keyset.h"
+#include "libdoc/locks.h"
 
 struct state {
 	int folder;
@@ -29,6 +31,7 @@ struct state {
 	struct keyset keyset;
 	struct hash keyset_name;
 	uint64_t sequence; /* generation of the next document that netd signs */
+	struct locks locks; /* netd/lock.h */
 };
 
 /**
@@ -37,6 +40,11 @@ struct state {
  */
 _must_check_ int state_open(const char *path, struct state *state);
 void state_close(struct state *state);
+
+/** A file of the folder. @return bytes read, at most max; -ENOENT; -EMSGSIZE; negative errno */
+_must_check_ ssize_t state_read(const struct state *state, const char *name, void *bytes, size_t max);
+/** The same, replaced whole and on the disk when this returns. @return 0; negative errno */
+_must_check_ int state_write(const struct state *state, const char *name, const void *bytes, size_t n);
 
 /** Host key, public half. */
 const uint8_t *state_host_key(const struct state *state);

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libdoc/admission.h"
 #include "libdoc/head.h"
 #include "libdoc/host.h"
 #include "libdoc/keyset.h"
+#include "libdoc/locks.h"
 #include "libdoc/network.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -43,6 +45,7 @@ static void same(const struct pack_writer *a, const struct pack_writer *b)
 ROUND_TRIP(head, head_decode, head_encode)
 ROUND_TRIP(host_document, host_document_decode, host_document_encode)
 ROUND_TRIP(network_document, network_document_decode, network_document_encode)
+ROUND_TRIP(admission, admission_decode, admission_encode)
 
 /* A keyset is decoded by those who can verify it only: so it is signed here, by a root that everybody knows. */
 static void keyset_of(struct view payload)
@@ -71,6 +74,47 @@ static void have_round_trip(struct view bytes)
 		abort();
 }
 
+/* The input as the one node of a list, which may name itself as its own child. What is read must build the same root again. */
+struct node {
+	struct hash name;
+	struct view bytes;
+};
+
+static int node_lookup(const struct hash *name, struct view *bytes, void *arg)
+{
+	const struct node *node = arg;
+
+	*bytes = node->bytes;
+	return hash_equal(name, &node->name) || (name->b[0] & 1) ? 0 : -2; /* any node may turn up below: ENOENT for every other one */
+}
+
+static void list_of(struct view bytes)
+{
+	struct node node = { .bytes = bytes };
+	struct id *ids = NULL;
+	struct hash root;
+
+	hash_of(bytes.p, bytes.n, &node.name);
+	for (uint32_t count = 0; count <= 66; count++) {
+		if (admission_load(&node.name, count, node_lookup, &node, &ids) < 0)
+			continue;
+		if (admission_build(ids, count, NULL, NULL, &root) < 0)
+			abort();
+		free(ids);
+	}
+}
+
+static void locks_of(struct view bytes)
+{
+	_cleanup_writer_ struct pack_writer first = { .bytes = NULL };
+	struct locks locks, again;
+
+	if (locks_decode(bytes.p, bytes.n, &locks) < 0)
+		return;
+	if (locks_encode(&locks, &first) < 0 || locks_decode(first.bytes, first.n, &again) < 0 || again.count != locks.count)
+		abort();
+}
+
 static void envelope_of(struct view bytes)
 {
 	struct fuzz_actor actor = fuzz_actor();
@@ -93,7 +137,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	head_round_trip(input);
 	host_document_round_trip(input);
 	network_document_round_trip(input);
+	admission_round_trip(input);
 	have_round_trip(input);
+	list_of(input);
+	locks_of(input);
 	keyset_of(input);
 	return 0;
 }

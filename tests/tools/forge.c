@@ -5,7 +5,7 @@
  * Reads commands from stdin, one a line, "verb word ... key=value ...", and answers each with one line of JSON: {"ok": true, ...}
  * or {"ok": false, "error": "..."}. Keys, networks and connections are named; a key is made when it is first named. What a
  * command understands stands before its function: forge_sign.h (keyset clock), forge_mesh.h (network empty host self peers peer
- * unpeer tamper publish setconf), forge_talk.h (connect disconnect hello hand-over pin listen), forge_offer.h (offer await
+ * unpeer tamper admission publish setconf), forge_talk.h (connect disconnect hello hand-over pin listen), forge_offer.h (offer await
  * bring), forge_odd.h (send flood).
  *
  *   pin /run/loopback/netd/admin.sock
@@ -32,6 +32,7 @@ static const struct command {
 	{ "offer", cmd_offer },     { "await", cmd_await },     { "hand-over", cmd_hand_over },
 	{ "bring", cmd_bring },     { "listen", cmd_listen },   { "send", cmd_send },
 	{ "flood", cmd_flood },     { "clock", cmd_clock },
+	{ "admission", cmd_admission },
 };
 
 static void words_split(char *line, struct words *words)

@@ -6,9 +6,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "libdoc/admission.h"
 #include "libdoc/head.h"
 #include "libdoc/host.h"
 #include "libdoc/keyset.h"
+#include "libdoc/locks.h"
 #include "libdoc/network.h"
 #include "libdoc/trie.h"
 #include "libipc/messages.h"
@@ -104,6 +106,26 @@ static struct head_entry entry_of(enum document_type type, uint8_t number)
 	return entry;
 }
 
+static int list_node(_unused_ const struct hash *name, const void *bytes, size_t n, _unused_ void *arg)
+{
+	seed("fuzz_doc_payload", "list", NULL, 0, bytes, n);
+	return 0;
+}
+
+static void lists(void)
+{
+	_cleanup_writer_ struct pack_writer list = { .bytes = NULL }, remembered = { .bytes = NULL };
+	struct admission admission = { .header = header_of(1), .flags = ADMISSION_LOCKED, .count = 1, .bridge_count = 1 };
+	struct locks locks = { .count = 1, .locks[0] = { .generation = 1, .flags = ADMISSION_LOCKED, .cidr_count = 1 } };
+
+	must(admission_build(&admission.header.id, 1, list_node, NULL, &admission.root), "list");
+	must(admission_encode(&admission, &list), "admission");
+	payload("fuzz_doc_payload", "admission", 0, false, &list);
+	must(prefix_parse("100.64.0.0/10", &locks.locks[0].cidrs[0]), "locks");
+	must(locks_encode(&locks, &remembered), "locks");
+	payload("fuzz_doc_payload", "locks", 0, false, &remembered);
+}
+
 static void heads(void)
 {
 	_cleanup_writer_ struct pack_writer head_bytes = { .bytes = NULL }, have = { .bytes = NULL };
@@ -138,6 +160,7 @@ static void signed_online(void)
 	must(prefix_parse("fd00::/64", &network.cidrs[1]), "network");
 	must(network_document_encode(&network, &network_bytes), "network");
 	payload("fuzz_doc_payload", "network", 0, false, &network_bytes);
+	lists();
 	host = (struct host_document){ .header = header_of(1), .name = "web-1", .network_count = 1 };
 	host.networks[0].address_count = 1;
 	must(prefix_parse("100.64.0.1", &host.networks[0].addresses[0]), "host");

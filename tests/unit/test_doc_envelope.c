@@ -83,8 +83,10 @@ START_TEST(types_have_names)
 {
 	ck_assert_str_eq(document_type_name(DOC_keyset), "loopback/keyset/1");
 	ck_assert_str_eq(document_type_name(DOC_departure), "loopback/departure/1");
+	ck_assert_str_eq(document_type_name(DOC_admission), "loopback/admission/1");
+	ck_assert_str_eq(document_type_name(DOC_cosign), "loopback/cosign/1");
 	ck_assert_ptr_null(document_type_name((enum document_type)0));
-	ck_assert_ptr_null(document_type_name((enum document_type)8));
+	ck_assert_ptr_null(document_type_name((enum document_type)10));
 	ck_assert_ptr_null(document_type_name((enum document_type)-1));
 }
 END_TEST

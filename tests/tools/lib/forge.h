@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "libdoc/admission.h"
 #include "libdoc/head.h"
 #include "libdoc/host.h"
 #include "libdoc/keyset.h"
@@ -165,6 +166,9 @@ struct forged_network {
 	struct prefix own[ADDRESSES_MAX];
 	struct lies lies;
 	struct head_entry entry; /* as last published */
+	uint64_t list_generation;
+	struct head_entry list; /* the admission list, as last signed; type 0: none */
+	struct head_entry list_before;
 };
 
 struct connection {

@@ -111,7 +111,7 @@ static int bridges_parse(struct forge *forge, const char *list, struct network_d
 }
 
 /*
- * network NAME [cidr=RANGE,...] [mtu=] [keepalive=] [mine=0] [bridges=NAME,...|none]
+ * network NAME [cidr=RANGE,...] [mtu=] [keepalive=] [mine=0] [bridges=NAME,...|none] [locked=0|1]
  * and lies for its next publication: [generation=] [epoch=] [count=] [sign=KEY] [type=host/1] [deployment=NAME]
  */
 static int cmd_network(struct forge *forge, struct words *words)
@@ -130,6 +130,7 @@ static int cmd_network(struct forge *forge, struct words *words)
 		r = bridges_parse(forge, bridges, document);
 	document->mtu = (uint16_t)number_of(words, "mtu", document->mtu);
 	document->keepalive = (uint16_t)number_of(words, "keepalive", document->keepalive);
+	document->flags = number_of(words, "locked", document->flags & NETWORK_LOCKED) ? NETWORK_LOCKED : 0;
 	network->mine = number_of(words, "mine", network->mine) != 0;
 	network->dirty = true;
 	return r < 0 ? r : lies_read(forge, words, &network->lies);
@@ -148,6 +149,8 @@ static int cmd_empty(struct forge *forge, struct words *words _unused_)
 		network->trie = fresh;
 		network->mine = network->dirty = false;
 		network->own_count = network->document.bridge_count = 0;
+		network->document.flags = 0;
+		network->list.type = 0; /* what netd has seen of it, it remembers */
 		network->lies = (struct lies){ .type = 0 };
 	}
 	forge->host_networks[0] = '\0';
@@ -305,8 +308,6 @@ static int cmd_unpeer(struct forge *forge, struct words *words)
 	return trie_remove(network->trie, &id) < 0 ? wrong(forge, "%s is not in %s", number, network->name) : 0;
 }
 
-/* -- Publications ------------------------------------------------------------------------------------------------------------ */
-
 static int keep_node(const struct hash *name, const void *bytes, size_t n, void *arg)
 {
 	return blobs_put(((struct forge *)arg)->blobs, name, bytes, n);
@@ -318,6 +319,96 @@ static struct head_entry entry_of(enum document_type type, const struct document
 		.type = type, .id = header->id, .epoch = header->epoch, .generation = header->generation, .hash = *hash
 	};
 }
+
+/* -- Admission lists: the operators' ----------------------------------------------------------------------------------------------- */
+
+/* Ids of "self", "7" and "7-300" (hosts as in peers), ascending. */
+static int hosts_parse(struct forge *forge, const char *list, struct id *ids, size_t room, size_t *count)
+{
+	char word[32];
+	size_t n = 0;
+
+	while (list_next(&list, word, sizeof(word))) {
+		char *end;
+		uint64_t from = strtoull(word, &end, 10), to = *end == '-' ? strtoull(end + 1, NULL, 10) : from;
+
+		if (strcmp(word, "self") == 0)
+			ids[n++] = forge->host;
+		else
+			for (; from <= to && n < room; from++) {
+				const struct virtual_host *host = host_at(forge, from);
+
+				if (!host)
+					return wrong(forge, "no host %s", word);
+				host_id_of(host->statement.host_key, &ids[n++]);
+			}
+	}
+	qsort(ids, n, ID_BYTES, id_order);
+	*count = n;
+	return 0;
+}
+
+static int admission_sign(struct forge *forge, struct forged_network *network, struct admission *admission, struct lies *lies)
+{
+	CLEANUP(pack_writer_free) struct pack_writer payload = { .bytes = NULL };
+	struct hash name;
+	int r;
+
+	admission->header = header_next(forge, &network->document.header.id, lies, &network->list_generation);
+	if (!lies->signer[0])
+		(void)snprintf(lies->signer, sizeof(lies->signer), "operator");
+	r = admission_encode(admission, &payload);
+	if (r == 0)
+		r = publish_payload(forge, DOC_admission, lies, &payload, &name);
+	if (r < 0)
+		return wrong(forge, "cannot sign a list for %s: %s", network->name, strerror(-r));
+	network->list_before = network->list;
+	network->list = entry_of(DOC_admission, &admission->header, &name);
+	put_number(&forge->answer, "generation", admission->header.generation);
+	return 0;
+}
+
+/*
+ * admission NETWORK [hosts=self,0-19,...] [bridges=NAME,...] [locked=1], signed by the key "operator" unless a lie says otherwise: [sign=KEY] [generation=]
+ * [epoch=] [count=] [type=network/1] [deployment=NAME]; [back=1]: the list before, once more; [none=1]: heads name none any more
+ */
+static int cmd_admission(struct forge *forge, struct words *words)
+{
+	struct forged_network *network = network_named(forge, word_at(words, 1));
+	const char *hosts = word_of(words, "hosts"), *bridges = word_of(words, "bridges");
+	_cleanup_free_ struct id *ids = calloc(PEERS_MAX, sizeof(*ids));
+	struct network_document bridged = { .bridge_count = 0 };
+	struct admission admission = { .flags = number_of(words, "locked", 1) ? ADMISSION_LOCKED : 0 };
+	struct lies lies = { .type = 0 };
+	size_t count = 0;
+	int r;
+
+	if (!network || !ids || !forge->known)
+		return wrong(forge, "expected a network, and a host that has said hello");
+	if (number_of(words, "back", 0)) {
+		network->list = network->list_before;
+		return 0;
+	}
+	if (number_of(words, "none", 0)) {
+		network->list_before = network->list;
+		network->list.type = 0;
+		return 0;
+	}
+	r = hosts_parse(forge, hosts, ids, PEERS_MAX, &count);
+	if (r == 0)
+		r = bridges_parse(forge, bridges ? bridges : "none", &bridged);
+	if (r == 0)
+		r = lies_read(forge, words, &lies);
+	if (r < 0)
+		return r;
+	memcpy(admission.bridges, bridged.bridges, sizeof(admission.bridges));
+	admission.bridge_count = bridged.bridge_count;
+	r = admission_build(ids, count, keep_node, forge, &admission.root);
+	admission.count = lies.set_count ? (uint32_t)lies.count : (uint32_t)count;
+	return r < 0 ? wrong(forge, "admission: %s", strerror(-r)) : admission_sign(forge, network, &admission, &lies);
+}
+
+/* -- Publications ------------------------------------------------------------------------------------------------------------ */
 
 static int network_publish(struct forge *forge, struct forged_network *network)
 {

@@ -14,6 +14,7 @@ static void head_fill(struct forge *forge, struct words *words, const struct con
 {
 	const char *networks = word_of(words, "networks"), *nonce = word_of(words, "nonce"), *deployment = word_of(words, "deployment");
 	uint64_t claim = number_of(words, "claim", 0);
+	bool lists = number_of(words, "lists", 1) != 0;
 	struct lies lies = { .type = 0 };
 
 	if (deployment)
@@ -39,13 +40,15 @@ static void head_fill(struct forge *forge, struct words *words, const struct con
 			continue;
 		head->entries[head->count] = forge->networks[i].entry;
 		head->entries[head->count++].generation += claim;
+		if (forge->networks[i].list.type && lists)
+			head->entries[head->count++] = forge->networks[i].list;
 	}
 	if (number_of(words, "twice", 0))
 		head->entries[head->count++] = forge->host_entry;
 }
 
 /*
- * Lies about the head: sign=KEY type=network/1 nonce=used|random other-host=1 other-keyset=1 deployment=NAME networks=a,b host=0
+ * Lies about the head: sign=KEY type=network/1 nonce=used|random other-host=1 other-keyset=1 deployment=NAME networks=a,b host=0 lists=0
  * twice=1 claim=N (its networks' generations are so many too high), and about its bytes: replay=1 (the ones before once more)
  * truncate=BYTES (of its length) flip=BYTE tail=1
  */

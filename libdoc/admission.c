@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "libdoc/admission.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "libdoc/trie_node.h"
+
+static const struct pack_limits limits = { .bytes = ENVELOPE_BYTES_MAX, .depth = 2, .elements = 16 + BRIDGES_MAX };
+static const struct pack_limits leaf_limits = { .bytes = TRIE_NODE_BYTES_MAX, .depth = 1, .elements = 2 };
+
+static int id_order(const void *a, const void *b)
+{
+	return memcmp(((const struct id *)a)->b, ((const struct id *)b)->b, ID_BYTES);
+}
+
+static bool ascending(const struct id *ids, size_t count)
+{
+	for (size_t i = 1; i < count; i++)
+		if (id_order(&ids[i - 1], &ids[i]) >= 0)
+			return false;
+	return true;
+}
+
+bool id_listed(const struct id *ids, size_t count, const struct id *id)
+{
+	return count && bsearch(id, ids, count, sizeof(*ids), id_order);
+}
+
+/* -- The document ------------------------------------------------------------------------------------------------------------------ */
+
+int admission_encode(const struct admission *admission, struct pack_writer *payload)
+{
+	if (admission->bridge_count > BRIDGES_MAX || !ascending(admission->bridges, admission->bridge_count))
+		return -EINVAL;
+	pack_put_array(payload, 5);
+	document_header_write(payload, &admission->header);
+	pack_put_u64(payload, admission->flags);
+	pack_put_u64(payload, admission->count);
+	pack_put_bytes(payload, admission->root.b, HASH_BYTES);
+	pack_put_array(payload, admission->bridge_count);
+	for (unsigned i = 0; i < admission->bridge_count; i++)
+		pack_put_bytes(payload, admission->bridges[i].b, ID_BYTES);
+	return payload->error;
+}
+
+int admission_decode(struct view payload, struct admission *admission)
+{
+	CLEANUP(pack_reader_free) struct pack_reader reader = { .ready = false };
+	struct admission decoded = { .flags = 0 };
+	struct pack_cursor whole, bridges;
+
+	if (pack_open(&reader, payload.p, payload.n, &limits, &whole) < 0)
+		return -EBADMSG;
+	document_header_read(&whole, &decoded.header);
+	decoded.flags = (uint32_t)pack_u64(&whole, ADMISSION_LOCKED);
+	decoded.count = (uint32_t)pack_u64(&whole, PEERS_MAX);
+	pack_fixed(&whole, decoded.root.b, HASH_BYTES);
+	decoded.bridge_count = pack_array(&whole, 0, BRIDGES_MAX, &bridges);
+	for (unsigned i = 0; i < decoded.bridge_count; i++)
+		pack_fixed(&bridges, decoded.bridges[i].b, ID_BYTES);
+	pack_close(&whole, &bridges);
+	if (pack_done(&whole) < 0 || !ascending(decoded.bridges, decoded.bridge_count))
+		return -EBADMSG;
+	*admission = decoded;
+	return 0;
+}
+
+int admission_open(const void *bytes, size_t n, const struct keyset *keyset, struct admission *admission)
+{
+	struct envelope envelope;
+	int r = envelope_open(bytes, n, &envelope);
+
+	if (r < 0)
+		return r;
+	if (envelope.type != DOC_admission)
+		return -EBADMSG;
+	r = keyset_verify(keyset, &envelope, KEY_OPERATOR);
+	return r < 0 ? r : admission_decode(envelope.payload, admission);
+}
+
+bool admission_bridges(const struct admission *admission, const struct id *network)
+{
+	return id_listed(admission->bridges, admission->bridge_count, network);
+}
+
+/* -- Its nodes: writing ------------------------------------------------------------------------------------------------------------- */
+
+/* The ids of a range have their first `depth` nibbles in common. */
+static unsigned nibble(const struct id *id, unsigned depth)
+{
+	uint8_t byte = id->b[depth / 2];
+
+	return depth % 2 ? byte & 0x0fU : (unsigned)(byte >> 4);
+}
+
+struct build {
+	trie_emit_fn *emit;
+	void *arg;
+};
+
+static int emit_node(const struct build *build, const struct pack_writer *node, struct hash *name)
+{
+	if (node->error < 0)
+		return node->error;
+	hash_of(node->bytes, node->n, name);
+	return build->emit ? build->emit(name, node->bytes, node->n, build->arg) : 0;
+}
+
+static int build_node(const struct build *build, const struct id *ids, size_t count, unsigned depth, struct hash *name)
+{
+	uint8_t buffer[ADMISSION_LEAF_MAX * ID_BYTES + 16];
+	struct pack_writer node = pack_writer_over(buffer, sizeof(buffer));
+	const struct hash *children[TRIE_FANOUT] = { NULL };
+	struct hash names[TRIE_FANOUT];
+	int r = 0;
+
+	if (count <= ADMISSION_LEAF_MAX) {
+		pack_put_array(&node, 2);
+		pack_put_u64(&node, 0);
+		pack_put_bytes(&node, count ? ids[0].b : NULL, count * ID_BYTES);
+		return emit_node(build, &node, name);
+	}
+	for (size_t i = 0, end; r == 0 && i < count; i = end) {
+		unsigned child = nibble(&ids[i], depth);
+
+		for (end = i + 1; end < count && nibble(&ids[end], depth) == child; end++)
+			;
+		children[child] = &names[child];
+		r = build_node(build, ids + i, end - i, depth + 1, &names[child]);
+	}
+	if (r < 0)
+		return r;
+	trie_branch_write(&node, children);
+	return emit_node(build, &node, name);
+}
+
+int admission_build(const struct id *ids, size_t count, trie_emit_fn *emit, void *arg, struct hash *root)
+{
+	const struct build build = { emit, arg };
+
+	if (count > PEERS_MAX)
+		return -E2BIG;
+	return ascending(ids, count) ? build_node(&build, ids, count, 0, root) : -EINVAL;
+}
+
+/* -- And reading -------------------------------------------------------------------------------------------------------------------- */
+
+struct load {
+	trie_lookup_fn *lookup;
+	void *arg;
+	struct id *ids;
+	size_t count, room;
+	uint8_t path[TRIE_DEPTH_MAX + 1];
+};
+
+static int load_leaf(struct load *load, struct view bytes, unsigned depth)
+{
+	CLEANUP(pack_reader_free) struct pack_reader reader = { .ready = false };
+	struct id *ids = load->ids + load->count;
+	struct pack_cursor whole;
+	struct view list;
+	int r = pack_open(&reader, bytes.p, bytes.n, &leaf_limits, &whole);
+
+	if (r < 0)
+		return r == -ENOMEM ? r : -EBADMSG;
+	(void)pack_u64(&whole, 0);
+	list = pack_bytes(&whole, (size_t)ADMISSION_LEAF_MAX * ID_BYTES);
+	if (pack_done(&whole) < 0 || list.n % ID_BYTES || (list.n == 0 && depth > 0) || list.n / ID_BYTES > load->room - load->count)
+		return -EBADMSG;
+	if (list.n)
+		memcpy(ids, list.p, list.n);
+	load->count += list.n / ID_BYTES;
+	for (const struct id *id = ids; id < load->ids + load->count; id++)
+		for (unsigned i = 0; i < depth; i++)
+			if (nibble(id, i) != load->path[i])
+				return -EBADMSG;
+	return ascending(ids, list.n / ID_BYTES) ? 0 : -EBADMSG;
+}
+
+static int load_node(struct load *load, const struct hash *name, unsigned depth)
+{
+	size_t before = load->count;
+	struct trie_node node;
+	struct view bytes;
+	int r = load->lookup(name, &bytes, load->arg);
+
+	if (r < 0)
+		return r;
+	if (trie_node_is_leaf(bytes))
+		return load_leaf(load, bytes, depth);
+	r = trie_node_decode(bytes.p, bytes.n, load->path, depth, &node);
+	for (unsigned i = 0; r == 0 && i < TRIE_FANOUT; i++) {
+		if (!node.present[i])
+			continue;
+		load->path[depth] = (uint8_t)i;
+		r = load_node(load, &node.children[i], depth + 1);
+	}
+	if (r < 0)
+		return r == -EXDEV ? -EBADMSG : r;
+	return load->count - before > ADMISSION_LEAF_MAX ? 0 : -EBADMSG; /* would have been a leaf */
+}
+
+int admission_load(const struct hash *root, uint32_t count, trie_lookup_fn *lookup, void *arg, struct id **ids)
+{
+	struct load load = { .lookup = lookup, .arg = arg, .room = count };
+	_cleanup_free_ struct id *room = malloc((count ? count : 1) * sizeof(*room));
+	int r;
+
+	load.ids = room;
+	r = room ? load_node(&load, root, 0) : -ENOMEM;
+	if (r == 0 && load.count != count)
+		r = -EBADMSG;
+	if (r == 0)
+		*ids = TAKE_PTR(room);
+	return r;
+}
+
+/* -- Who is not on it ---------------------------------------------------------------------------------------------------------------- */
+
+struct census {
+	const struct id *ids;
+	size_t count;
+	trie_lookup_fn *lookup;
+	void *arg;
+	struct id *stranger;
+};
+
+static int census_lookup(const struct hash *name, struct view *bytes, void *arg)
+{
+	const struct census *census = arg;
+
+	return census->lookup(name, bytes, census->arg);
+}
+
+static int census_peer(_unused_ const struct peer *old, const struct peer *new, void *arg)
+{
+	const struct census *census = arg;
+
+	if (!new || id_listed(census->ids, census->count, &new->host))
+		return 0;
+	*census->stranger = new->host;
+	return -EACCES;
+}
+
+int admission_check(const struct admission *admission, const struct hash *before, const struct hash *peers, trie_lookup_fn *lookup, void *arg,
+		    struct id *stranger)
+{
+	const struct trie_diff_events events = { .peer = census_peer };
+	_cleanup_free_ struct id *ids = NULL;
+	struct census census = { .count = admission->count, .lookup = lookup, .arg = arg, .stranger = stranger };
+	int r;
+
+	if (before && hash_equal(before, peers))
+		return 0;
+	r = admission_load(&admission->root, admission->count, lookup, arg, &ids);
+	census.ids = ids;
+	return r < 0 ? r : trie_diff(before, peers, census_lookup, &events, &census);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The admission list of a locked network: who may be a peer in it, signed by an operator. The control plane can store and serve one, never make one.
+ *
+ * Payload: [header, flags, count, root, [bridged network id ...]]. header.id is the network's. The generation is the list's own and orders lists alone: an epoch
+ * begins with what a control plane lost, and an operator's word is not among that. So nobody who is off a list comes back with an older one.
+ *
+ * The hosts are in blobs named by hash, so that one admission costs a path: a trie over the ids themselves, four bits a level from the high end. Up to 64 ids
+ * are a leaf, more are a branch over the next four bits; equal lists have equal bytes.
+ *
+ *   leaf:   [0, ids]            one binary, 16 bytes an id, ascending; only the root may be empty
+ *   branch: [1, [child ...]]    as in a trie of peers (libdoc/trie.h), whose walk goes over these nodes as well as long as nobody asks for peers
+ */
+#pragma once
+
+#include "libdoc/keyset.h"
+#include "libdoc/trie.h"
+
+#define ADMISSION_LEAF_MAX 64
+
+enum admission_flags {
+	ADMISSION_LOCKED = 1 << 0, /* without it: the operators unlock the network, or prepare its list */
+};
+
+struct admission {
+	struct document_header header;
+	uint32_t flags;
+	uint32_t count; /* hosts on the list */
+	struct hash root;
+	unsigned bridge_count;
+	struct id bridges[BRIDGES_MAX]; /* networks that may be bridged to this one; ascending */
+};
+
+/** @return 0; -EINVAL too many bridges, or not ascending; -ENOMEM */
+_must_check_ int admission_encode(const struct admission *admission, struct pack_writer *payload);
+/** Decode a verified payload. @return 0; -EBADMSG */
+_must_check_ int admission_decode(struct view payload, struct admission *admission);
+/** Verify by an operator key of the keyset, and decode. @return 0; -EKEYREJECTED; -EBADMSG; -EMSGSIZE */
+_must_check_ int admission_open(const void *bytes, size_t n, const struct keyset *keyset, struct admission *admission);
+/** May this network be bridged to the one of the list? */
+bool admission_bridges(const struct admission *admission, const struct id *network);
+
+/**
+ * Name the nodes of a list.
+ * @param ids ascending, none twice
+ * @param emit called for each node, children first; may be NULL
+ * @return 0; -EINVAL not ascending; -E2BIG more than PEERS_MAX; emit's negative result; -ENOMEM
+ */
+_must_check_ int admission_build(const struct id *ids, size_t count, trie_emit_fn *emit, void *arg, struct hash *root);
+
+/**
+ * Read a whole list, and check that it has the one shape that it can have and as many hosts as its document says.
+ * @param ids receives the list, ascending; the caller's: free(). Untouched on failure
+ * @return 0; -ENOENT a node is missing; -EBADMSG; -ENOMEM
+ */
+_must_check_ int admission_load(const struct hash *root, uint32_t count, trie_lookup_fn *lookup, void *arg, struct id **ids);
+
+/** Is an id among these, which are ascending? */
+bool id_listed(const struct id *ids, size_t count, const struct id *id);
+
+/**
+ * Look for a peer that is not on a list.
+ * @param before a trie of peers that were all looked up in the same list: only what differs is looked at; NULL: all
+ * @param peers the trie
+ * @param stranger receives the first that is not listed, on -EACCES
+ * @return 0 everybody is listed; -EACCES; of the list: as admission_load(); of the tries: as trie_diff()
+ */
+_must_check_ int admission_check(const struct admission *admission, const struct hash *before, const struct hash *peers, trie_lookup_fn *lookup,
+				 void *arg, struct id *stranger);
