@@ -19,7 +19,7 @@
 #define COMMIT_ROOM (HEAD_ENTRIES_MAX * 128) /* reserved for the record that must not fail */
 #define SLACK_BYTES (1024 * 1024)            /* a file below this is never written anew */
 
-enum record { RECORD_BLOB = 1, RECORD_INTENT, RECORD_COMMIT };
+enum record { RECORD_BLOB = 1, RECORD_INTENT, RECORD_COMMIT, RECORD_MARK };
 
 struct journal {
 	int folder, fd;
@@ -72,9 +72,23 @@ static int replay_commit(struct view body, const uint8_t *host_key, struct journ
 
 	if (count < 0 || pae_verify(SEAL_TYPE, body.p, n, body.p + n, host_key) < 0)
 		return -EBADMSG;
+	/* What the control plane was last heard under stays the way back, however many changes have come since. */
+	if (end->confirm != CONFIRM_unconfirmed && end->confirm != CONFIRM_restored) {
+		memcpy(end->before, end->entries, end->count * sizeof(entries[0]));
+		end->before_count = end->count;
+	}
 	memcpy(end->entries, entries, (size_t)count * sizeof(entries[0]));
 	end->count = (unsigned)count;
+	end->confirm = CONFIRM_none;
 	end->interrupted = false;
+	return 0;
+}
+
+static int replay_mark(struct view body, struct journal_end *end)
+{
+	if (body.n != 1 || body.p[0] > CONFIRM_restored || end->count == 0)
+		return -EBADMSG;
+	end->confirm = (enum confirm)body.p[0];
 	return 0;
 }
 
@@ -97,6 +111,10 @@ static int replay(const uint8_t *file, size_t size, const uint8_t *host_key, str
 		case RECORD_COMMIT:
 			r = replay_commit(body, host_key, end);
 			*good = r < 0 ? *good : at;
+			break;
+		case RECORD_MARK:
+			r = replay_mark(body, end);
+			*good = r < 0 || end->interrupted ? *good : at;
 			break;
 		case RECORD_INTENT:
 			end->interrupted = true;
@@ -211,8 +229,15 @@ static void cut(struct journal *journal)
 		(void)log_errno(errno, "mesh.log: cannot cut off a failed write; the next start does");
 }
 
+static void mark_write(struct pack_writer *records, enum confirm confirm)
+{
+	const uint8_t body = (uint8_t)confirm;
+
+	record_write(records, RECORD_MARK, &body, 1);
+}
+
 static int append_entries(struct journal *journal, struct pack_writer *records, enum record kind, const struct head_entry *entries,
-			  unsigned count, size_t reserve)
+			  unsigned count, bool unconfirmed, size_t reserve)
 {
 	CLEANUP(pack_writer_free) struct pack_writer body = { .bytes = NULL };
 	uint8_t seal[SIGNATURE_BYTES];
@@ -225,6 +250,8 @@ static int append_entries(struct journal *journal, struct pack_writer *records, 
 	if (r < 0 || body.error < 0)
 		return r < 0 ? r : body.error;
 	record_write(records, kind, body.bytes, body.n);
+	if (unconfirmed)
+		mark_write(records, CONFIRM_unconfirmed);
 	r = append(journal, records, reserve);
 	if (r < 0)
 		cut(journal);
@@ -236,17 +263,32 @@ int journal_intent(struct journal *journal, const struct head_entry *entries, un
 	CLEANUP(pack_writer_free) struct pack_writer records = journal->pending;
 
 	journal->pending = (struct pack_writer){ .bytes = NULL };
-	return append_entries(journal, &records, RECORD_INTENT, entries, count, COMMIT_ROOM);
+	return append_entries(journal, &records, RECORD_INTENT, entries, count, false, COMMIT_ROOM);
 }
 
-int journal_commit(struct journal *journal, const struct head_entry *entries, unsigned count)
+int journal_commit(struct journal *journal, const struct head_entry *entries, unsigned count, bool unconfirmed)
 {
 	CLEANUP(pack_writer_free) struct pack_writer records = { .bytes = NULL };
-	int r = append_entries(journal, &records, RECORD_COMMIT, entries, count, 0);
+	int r = append_entries(journal, &records, RECORD_COMMIT, entries, count, unconfirmed, 0);
 
 	if (r == 0)
 		journal->committed = journal->end;
 	return r;
+}
+
+void journal_mark(struct journal *journal, enum confirm confirm)
+{
+	CLEANUP(pack_writer_free) struct pack_writer records = { .bytes = NULL };
+	int r;
+
+	mark_write(&records, confirm);
+	r = append(journal, &records, 1);
+	if (r == 0) {
+		journal->committed = journal->end;
+		return;
+	}
+	cut(journal);
+	(void)log_errno(r, "mesh.log: cannot note that the change is %s", confirm_name(confirm));
 }
 
 void journal_abort(struct journal *journal)
@@ -285,7 +327,7 @@ static int write_anew(struct journal *journal, const struct blobs *blobs, const 
 		return -errno;
 	r = blobs_each(blobs, add_blob, &records);
 	if (r == 0)
-		r = append_entries(&fresh, &records, RECORD_COMMIT, entries, count, 0);
+		r = append_entries(&fresh, &records, RECORD_COMMIT, entries, count, false, 0);
 	if (r == 0 && renameat(journal->folder, NEW_NAME, journal->folder, NAME) < 0)
 		r = -errno;
 	if (r < 0) {

@@ -3,13 +3,15 @@
  * The last known good, and what is under way: one append-only file, mesh.log.
  *
  * Records: kind (1 byte), length (4, big endian), bytes, and the first 16 bytes of BLAKE2b over all of these. Kinds: a blob; an intent (the documents
- * that are about to be put in force); a commit (they are; signed by the host, so that it counts whatever keyset comes after it). The last commit counts. What follows it was never in force as a whole: it is cut off when the
+ * that are about to be put in force); a commit (they are; signed by the host, so that it counts whatever keyset comes after it); a mark (whether a fresh head has
+ * confirmed that commit since: enum confirm of libdoc/host.h; a commit without one has nothing to confirm). The last commit counts. What follows it was never in force as a whole: it is cut off when the
  * change is given up, or at the next start, when the device is brought back to the commit. When less than half of the file is of use
  * it is written anew beside and renamed.
  */
 #pragma once
 
 #include "libdoc/head.h"
+#include "libdoc/host.h"
 #include "libjournal/blobs.h"
 
 struct journal;
@@ -19,6 +21,9 @@ struct journal_end {
 	unsigned count; /* entries of the last commit; 0: none */
 	struct head_entry entries[HEAD_ENTRIES_MAX];
 	bool interrupted; /* an intent came after it, and no commit */
+	enum confirm confirm; /* the last commit's; none if it has no mark */
+	unsigned before_count; /* unconfirmed, restored: the commit that was in force when the last confirmed one ended; 0: there was none */
+	struct head_entry before[HEAD_ENTRIES_MAX];
 };
 
 /**
@@ -38,11 +43,17 @@ _must_check_ int journal_add(struct journal *journal, struct view bytes);
  * waited for. On failure the file is as before. @return 0; -ENOSPC ...
  */
 _must_check_ int journal_intent(struct journal *journal, const struct head_entry *entries, unsigned count);
-/** The intent is in force: waits for the disk. @return 0; negative errno: it does not count, the caller goes back */
-_must_check_ int journal_commit(struct journal *journal, const struct head_entry *entries, unsigned count);
+/**
+ * The intent is in force: waits for the disk.
+ * @param unconfirmed it is to be confirmed: marked so with the same write
+ * @return 0; negative errno: it does not count, the caller goes back
+ */
+_must_check_ int journal_commit(struct journal *journal, const struct head_entry *entries, unsigned count, bool unconfirmed);
+/** Mark the last commit. Not waited for: after a crash the mark before it may stand, and what led to this one happens again. Failure is logged. */
+void journal_mark(struct journal *journal, enum confirm confirm);
 /** It is not. What was written since the last commit and what was collected is forgotten: a device that refuses for ever does not fill the disk. */
 void journal_abort(struct journal *journal);
 /** Start over: with nothing in force (leaving a deployment). */
 _must_check_ int journal_reset(struct journal *journal);
-/** Write the file anew if too much of it is of no use any more. Failure leaves the old one, logged. */
+/** Only while nothing is unconfirmed: write the file anew if too much of it is of no use any more. Failure leaves the old one, logged. */
 void journal_compact(struct journal *journal, const struct blobs *blobs, const struct head_entry *entries, unsigned count);

@@ -238,6 +238,24 @@ int overlay_settle(struct overlay *overlay, const struct mesh *mesh)
 	return overlay->wg ? end_change(overlay, r) : r;
 }
 
+/*
+ * What a host should amount to on the device: as signed, but spoken to where it was before if reachability had to be brought back.
+ * @param as_signed receives the endpoint that the documents in force name
+ */
+static int merge_wanted(const struct overlay *overlay, const struct mesh *mesh, const struct id *host, const struct peer *known,
+			const struct id *of, struct merged_peer *wanted, struct endpoint *as_signed)
+{
+	struct merged_peer before = { .present = false };
+	int r = mesh_merge(mesh, overlay->blobs, host, known, of, overlay->families, wanted);
+
+	*as_signed = wanted->endpoint;
+	if (r == 0 && overlay->restored)
+		r = mesh_merge(overlay->reach, overlay->blobs, host, NULL, NULL, overlay->families, &before);
+	if (before.present && before.endpoint.family)
+		wanted->endpoint = before.endpoint;
+	return r;
+}
+
 /* -- A comparison with the device ------------------------------------------------------------------------------------------------- */
 
 struct correction {
@@ -287,8 +305,9 @@ static int compare_peer(const struct wg_device_state *device, const struct wg_pe
 	struct overlay *overlay = comparison->overlay;
 	struct correction correction = { .remove = true };
 	struct merged_peer wanted;
+	struct endpoint as_signed;
 	const struct id *host;
-	bool live;
+	bool roamed;
 	int r;
 
 	if (!state) {
@@ -300,14 +319,14 @@ static int compare_peer(const struct wg_device_state *device, const struct wg_pe
 	if (!host || !comparison->mesh || id_equal(host, &overlay->state->host))
 		return correct(comparison, &correction);
 	owners_mark(overlay->owners, state->public_key);
-	r = mesh_merge(comparison->mesh, overlay->blobs, host, NULL, NULL, overlay->families, &wanted);
+	r = merge_wanted(overlay, comparison->mesh, host, NULL, NULL, &wanted, &as_signed);
 	if (r < 0)
 		return r;
-	live = state->handshake && (uint64_t)time(NULL) - state->handshake < SESSION_SECONDS;
+	roamed = state->handshake && (uint64_t)time(NULL) - state->handshake < SESSION_SECONDS && state->endpoint.family &&
+		 !endpoint_equal(&as_signed, &state->endpoint);
 	correction.remove = false;
 	correction.host = *host;
-	correction.set_endpoint = wanted.endpoint.family && !endpoint_equal(&wanted.endpoint, &state->endpoint) &&
-				  !(live && state->endpoint.family);
+	correction.set_endpoint = wanted.endpoint.family && !endpoint_equal(&wanted.endpoint, &state->endpoint) && !roamed;
 	correction.set_keepalive = wanted.keepalive != state->keepalive;
 	correction.replace_allowed = state->allowed_cut || !allowed_equal(&wanted, state->allowed, state->allowed_count);
 	if (!correction.set_endpoint && !correction.set_keepalive && !correction.replace_allowed)
@@ -319,12 +338,13 @@ static int put_correction(struct comparison *comparison, const struct correction
 {
 	struct overlay *overlay = comparison->overlay;
 	struct merged_peer wanted;
+	struct endpoint as_signed;
 	struct wg_peer peer;
 	int r;
 
 	if (correction->remove)
 		return put_removal(overlay, correction->wg_key);
-	r = mesh_merge(comparison->mesh, overlay->blobs, &correction->host, NULL, NULL, overlay->families, &wanted);
+	r = merge_wanted(overlay, comparison->mesh, &correction->host, NULL, NULL, &wanted, &as_signed);
 	if (r < 0)
 		return r;
 	peer = (struct wg_peer){
@@ -346,12 +366,13 @@ static int put_absent(const struct peer *old _unused_, const struct peer *new, v
 	struct comparison *comparison = walk->arg;
 	struct overlay *overlay = comparison->overlay;
 	struct merged_peer wanted;
+	struct endpoint as_signed;
 	int r;
 
 	if (!new || id_equal(&new->host, &overlay->state->host) || owners_marked(overlay->owners, new->statement.wg_key))
 		return 0;
 	owners_mark(overlay->owners, new->statement.wg_key);
-	r = mesh_merge(walk->new, walk->blobs, &new->host, new, &walk->network->header.id, overlay->families, &wanted);
+	r = merge_wanted(overlay, walk->new, &new->host, new, &walk->network->header.id, &wanted, &as_signed);
 	if (r < 0)
 		return r;
 	comparison->added++;

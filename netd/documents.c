@@ -177,6 +177,9 @@ static void receipt_make(struct netd *netd, enum outcome outcome, const struct r
 		receipt.entries = netd->mesh->entries;
 	}
 	receipt.peers = netd->mesh ? netd->mesh->peers : 0;
+	/* A change whose time has not run out is not told of: the head that confirms it is on its way. */
+	receipt.confirm = netd->gate.state == CONFIRM_unconfirmed && !netd->gate.why.code[0] ? CONFIRM_none : netd->gate.state;
+	receipt.mended = netd->mended < UINT32_MAX ? netd->mended : UINT32_MAX;
 	memcpy(receipt.code, refusal->code, sizeof(receipt.code));
 	memcpy(receipt.reason, refusal->reason, sizeof(receipt.reason));
 	r = receipt_encode(&receipt, &payload);
@@ -207,16 +210,19 @@ static void finish(struct netd *netd, enum outcome outcome, const struct refusal
 		blobs_sweep(netd->blobs);
 	documents_forget(netd);
 	send_or_hang_up(netd, MSG_result, &result);
+	if (netd->gate.untold)
+		documents_tell(netd);
 	ask_again(netd);
 }
 
-static void tell_in_force(struct netd *netd)
+void documents_tell(struct netd *netd)
 {
 	CLEANUP(pack_writer_free) struct pack_writer envelope = { .bytes = NULL };
 
-	if (!netd->mesh || !netd->state.deployed || netd->engine != ENGINE_RUNNING)
+	if (!netd->mesh || !netd->greeted || !netd->state.deployed || netd->offer || netd->engine != ENGINE_RUNNING)
 		return;
-	receipt_make(netd, OUTCOME_applied, &(struct refusal){ .code = "" }, &envelope);
+	netd->gate.untold = false;
+	receipt_make(netd, OUTCOME_applied, &netd->gate.why, &envelope);
 	send_or_hang_up(netd, MSG_in_force, &(struct msg_in_force){ .receipt = { envelope.bytes, envelope.n } });
 }
 
@@ -470,6 +476,7 @@ static int on_offer(struct netd *netd, const struct msg_offer *message)
 	}
 	if (r < 0)
 		return finish_refused(netd, &refusal);
+	confirm_heard(netd);
 	netd->fresh_ms = loop_now_ms();
 	if (in_force(netd, netd->offer)) {
 		finish(netd, OUTCOME_unchanged, &refusal);
@@ -511,7 +518,7 @@ static int on_message(struct channel *channel, struct message *message, void *ar
 		memcpy(netd->transport_key, message->body.hello.transport_key, KEY_BYTES);
 		netd->greeted = true;
 		channel_phase_set(channel, PHASE_READY);
-		tell_in_force(netd);
+		documents_tell(netd);
 		documents_announce(netd);
 		return 0;
 	case MSG_keyset:

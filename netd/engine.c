@@ -9,53 +9,6 @@
 #include "netd/lock.h"
 #include "netd/netd.h"
 
-/* -- References: what is in force keeps its blobs --------------------------------------------------------------------------------- */
-
-static int hold_node(const struct hash *name, struct view bytes _unused_, void *arg)
-{
-	blobs_hold((struct blobs *)(uintptr_t)((struct mesh_walk *)arg)->blobs, name);
-	return 0;
-}
-
-static int drop_node(const struct hash *name, struct view bytes _unused_, void *arg)
-{
-	struct pack_writer *stale = ((struct mesh_walk *)arg)->arg;
-
-	pack_put_raw(stale, name->b, HASH_BYTES);
-	return stale->error;
-}
-
-static void hold_documents(struct blobs *blobs, const struct mesh *mesh)
-{
-	for (unsigned i = 0; mesh && i < mesh->count; i++)
-		blobs_hold(blobs, &mesh->entries[i].hash);
-}
-
-/*
- * Let references follow from one mesh to the next: nodes of the new one that are not at the same place of the old one are held, and the other
- * way round dropped. (Dropping waits until the walk is over, for it frees what is being walked.)
- */
-static int references_move(struct blobs *blobs, const struct mesh *from, const struct mesh *to)
-{
-	CLEANUP(pack_writer_free) struct pack_writer stale = { .bytes = NULL };
-	struct mesh_walk forth = { .blobs = blobs, .events.fresh = hold_node, .old = from, .new = to };
-	struct mesh_walk back = { .blobs = blobs, .events.fresh = drop_node, .old = to, .new = from, .arg = &stale };
-	int r = mesh_diff(&forth);
-
-	hold_documents(blobs, to);
-	if (r == 0)
-		r = mesh_diff(&back);
-	for (size_t i = 0; r == 0 && i < stale.n; i += HASH_BYTES) {
-		struct hash name;
-
-		memcpy(name.b, stale.bytes + i, HASH_BYTES);
-		blobs_drop(blobs, &name);
-	}
-	for (unsigned i = 0; from && i < from->count; i++)
-		blobs_drop(blobs, &from->entries[i].hash);
-	return r;
-}
-
 /* -- The device ------------------------------------------------------------------------------------------------------------------- */
 
 static void retry_due(void *arg)
@@ -68,11 +21,20 @@ static void retry_due(void *arg)
 }
 
 /* What is open may be of a device that is gone. */
-static void take_anew(struct netd *netd, int r)
+void engine_anew(struct netd *netd, int r)
 {
 	(void)log_errno(r, "cannot compare %s with the signed configuration; looking for it anew", netd->overlay.name);
 	engine_detach(netd);
 	engine_attach(netd);
+}
+
+/* Once, and then every few minutes at most: somebody who works against us all the time has us mend, not talk. */
+static void tell_drift(struct netd *netd)
+{
+	if (netd->told_ms && loop_now_ms() - netd->told_ms < DRIFT_MS)
+		return;
+	netd->told_ms = loop_now_ms();
+	documents_tell(netd);
 }
 
 static void drift_due(void *arg)
@@ -86,10 +48,12 @@ static void drift_due(void *arg)
 		return;
 	r = overlay_reconcile(&netd->overlay, netd->mesh, &mended);
 	netd->mended += mended;
-	if (mended)
+	if (mended) {
 		log_notice("drift: %u peers of %s differed from the signed configuration; mended", mended, netd->overlay.name);
+		tell_drift(netd);
+	}
 	if (r < 0)
-		take_anew(netd, r);
+		engine_anew(netd, r);
 }
 
 static void look_due(void *arg)
@@ -103,10 +67,13 @@ static void look_due(void *arg)
 		return;
 	netd->looked_ms = loop_now_ms();
 	r = overlay_plumb(&netd->overlay, NULL, netd->mesh);
-	if (r < 0)
-		take_anew(netd, r);
-	else if (rtnl_sets(netd->overlay.rtnl) != sets)
+	if (r < 0) {
+		engine_anew(netd, r);
+	} else if (rtnl_sets(netd->overlay.rtnl) != sets) {
+		netd->mended++;
 		log_notice("drift: somebody changed %s, its addresses or its routes; mended", netd->overlay.name);
+		tell_drift(netd);
+	}
 }
 
 /* Who works against us, again and again, costs us little, and the log too. */
@@ -186,28 +153,50 @@ const char *engine_state_name(const struct netd *netd)
 
 /* -- Loading ---------------------------------------------------------------------------------------------------------------------- */
 
-/* The disk is no more trusted than the network: hashes and statements again. The documents verified by the keyset of their time, says this host's own signature;
- * by today's they need not, or a new one whose documents have not come yet would take the mesh down with the next restart. */
+/* The documents verified by the keyset of their time, says this host's own signature; by today's they need not, or a new one whose documents have not come
+ * yet would take the mesh down with the next restart. */
+static int open_sealed(const struct netd *netd, const struct head_entry *entries, unsigned count, struct mesh **mesh, struct refusal *refusal)
+{
+	struct mesh sealed = { .count = count, .keyset = netd->state.keyset_name };
+
+	memcpy(sealed.entries, entries, count * sizeof(entries[0]));
+	return mesh_open(&netd->state, netd->blobs, &sealed, entries, count, mesh, refusal);
+}
+
+/* A change that was not confirmed before we ended: what there was before it. */
+static void load_before(struct netd *netd, const struct journal_end *end)
+{
+	struct mesh *before = NULL;
+	struct refusal refusal = { .code = "" };
+
+	if (end->confirm != CONFIRM_unconfirmed && end->confirm != CONFIRM_restored)
+		return;
+	if (end->before_count == 0 || open_sealed(netd, end->before, end->before_count, &before, &refusal) == 0)
+		confirm_resume(netd, end->confirm, before);
+	else
+		log_error("what was in force before the last change does not verify (%s: %s); the change stays", refusal.code, refusal.reason);
+}
+
+/* The disk is no more trusted than the network: hashes and statements again. */
 static int load_last_known_good(struct netd *netd, const struct journal_end *end)
 {
 	_cleanup_(mesh_free) struct mesh *mesh = NULL;
-	struct mesh sealed = { .count = end->count, .keyset = netd->state.keyset_name };
 	struct refusal refusal = { .code = "" };
 	int r;
 
 	if (end->count == 0 || !netd->state.deployed)
 		return 0;
-	memcpy(sealed.entries, end->entries, sizeof(sealed.entries));
-	r = mesh_open(&netd->state, netd->blobs, &sealed, end->entries, end->count, &mesh, &refusal);
+	r = open_sealed(netd, end->entries, end->count, &mesh, &refusal);
 	if (r == 0)
 		r = mesh_check(&netd->state, netd->blobs, NULL, mesh, netd->owners, NULL, NULL, &refusal);
 	if (r < 0) {
 		log_error("the last known good does not verify (%s: %s); waiting for the control plane", refusal.code, refusal.reason);
 		return mesh_note_all(netd->blobs, NULL, netd->owners);
 	}
-	netd->mesh = TAKE_PTR(mesh);
-	netd->mesh->keyset = (struct hash){ { 0 } }; /* the next head's documents are verified by today's */
-	return references_move(netd->blobs, NULL, netd->mesh);
+	mesh->keyset = (struct hash){ { 0 } }; /* the next head's documents are verified by today's */
+	confirm_replaced(netd, TAKE_PTR(mesh), false);
+	load_before(netd, end);
+	return 0;
 }
 
 int engine_load(struct netd *netd)
@@ -219,7 +208,9 @@ int engine_load(struct netd *netd)
 		return log_errno(r, "cannot replay mesh.log");
 	if (end.interrupted)
 		log_notice("an apply was interrupted; the configuration from before it is in force");
-	r = lock_load(&netd->state);
+	r = confirm_open(netd);
+	if (r == 0)
+		r = lock_load(&netd->state);
 	if (r == 0)
 		r = load_last_known_good(netd, &end);
 	if (r < 0)
@@ -293,8 +284,20 @@ static enum outcome stay(struct netd *netd, bool staged)
 	return OUTCOME_refused;
 }
 
+/* With reachability of another time in force the device is not what netd->mesh says: it is compared, and this change is another try with all of it as signed. */
+static int change_device(struct netd *netd, const struct mesh *new, bool staged)
+{
+	if (staged)
+		return overlay_stage_end(&netd->overlay, new, 0);
+	if (!netd->overlay.restored)
+		return overlay_change(&netd->overlay, netd->mesh, new);
+	netd->overlay.restored = false;
+	return overlay_reconcile(&netd->overlay, new, NULL);
+}
+
 static enum outcome put_in_force(struct netd *netd, struct mesh *new, bool staged, struct refusal *refusal)
 {
+	bool armed = confirm_armed(netd), restored = netd->overlay.restored;
 	int r = lock_remember(&netd->state, new); /* first: what was once seen of a list is never forgotten, whatever becomes of this change */
 
 	if (r == 0)
@@ -307,17 +310,16 @@ static enum outcome put_in_force(struct netd *netd, struct mesh *new, bool stage
 			r = overlay_stage_end(&netd->overlay, new, r);
 		return stay(netd, staged);
 	}
-	r = staged ? overlay_stage_end(&netd->overlay, new, 0) : overlay_change(&netd->overlay, netd->mesh, new);
+	r = change_device(netd, new, staged);
 	if (r == 0)
-		r = journal_commit(netd->journal, new->entries, new->count);
-	if (r < 0)
+		r = journal_commit(netd->journal, new->entries, new->count, armed);
+	if (r < 0) {
+		netd->overlay.restored = restored;
 		return go_back(netd, r, refusal);
-	r = references_move(netd->blobs, netd->mesh, new);
-	if (r < 0)
-		(void)log_errno(r, "cannot count references; some memory stays in use until the next start");
-	mesh_free(netd->mesh);
-	netd->mesh = new;
-	journal_compact(netd->journal, netd->blobs, new->entries, new->count);
+	}
+	confirm_replaced(netd, new, armed);
+	if (!armed)
+		journal_compact(netd->journal, netd->blobs, new->entries, new->count);
 	return OUTCOME_applied;
 }
 
@@ -374,6 +376,7 @@ int engine_clear(struct netd *netd)
 		r = mesh_note_all(netd->blobs, NULL, netd->owners);
 	if (r < 0)
 		return r;
+	confirm_forget(netd);
 	mesh_free(netd->mesh);
 	netd->mesh = NULL;
 	blobs_free(TAKE_PTR(netd->blobs));

@@ -21,6 +21,7 @@ static const char usage[] =
 	"\n"
 	"  --interface NAME     the overlay interface (lb0)\n"
 	"  --listen-port PORT   WireGuard's UDP port (51820)\n"
+	"  --confirm SECONDS    a change after which the control plane is silent for so long gets reachability back (30; 0: never)\n"
 	"  --backend KIND       kernel, userspace, or auto: the kernel's if it has WireGuard (auto)\n"
 	"  --state FOLDER       keys, pinned root, last known good (" STATE_FOLDER ")\n"
 	"  --user NAME          whom to become when started as root (_lb-netd)\n"
@@ -32,19 +33,32 @@ static const char usage[] =
 
 struct options {
 	const char *interface, *backend, *state, *user, *fetchd_user, *launch_user;
-	unsigned listen_port;
+	unsigned listen_port, confirm;
 };
+
+static int number_read(const char *option, unsigned min, unsigned max, unsigned *number)
+{
+	char *end;
+	unsigned long found = strtoul(optarg, &end, 10);
+
+	if (optarg[0] < '0' || optarg[0] > '9' || *end || found < min || found > max) {
+		log_error("%s: expected %u to %u, found \"%s\"", option, min, max, optarg);
+		return -EINVAL;
+	}
+	*number = (unsigned)found;
+	return 0;
+}
 
 static int options_read(int argc, char **argv, struct options *options)
 {
 	static const struct option known[] = {
 		{ "interface", required_argument, NULL, 'i' },   { "listen-port", required_argument, NULL, 'p' },
+		{ "confirm", required_argument, NULL, 'c' },
 		{ "backend", required_argument, NULL, 'b' },     { "state", required_argument, NULL, 's' },
 		{ "user", required_argument, NULL, 'u' },        { "fetchd-user", required_argument, NULL, 'f' },
 		{ "launch-user", required_argument, NULL, 'l' }, { "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' },           { NULL, 0, NULL, 0 },
 	};
-	char *end;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -56,11 +70,12 @@ static int options_read(int argc, char **argv, struct options *options)
 		case 'f': options->fetchd_user = optarg; break;
 		case 'l': options->launch_user = optarg; break;
 		case 'p':
-			options->listen_port = (unsigned)strtoul(optarg, &end, 10);
-			if (*end || options->listen_port == 0 || options->listen_port > UINT16_MAX) {
-				log_error("--listen-port: expected 1 to 65535, found \"%s\"", optarg);
+			if (number_read("--listen-port", 1, UINT16_MAX, &options->listen_port) < 0)
 				return -EINVAL;
-			}
+			break;
+		case 'c':
+			if (number_read("--confirm", 0, 3600, &options->confirm) < 0)
+				return -EINVAL;
 			break;
 		case 'h': (void)fputs(usage, stdout); exit(0);
 		case 'v': (void)puts("netd " LOOPBACK_VERSION); exit(0);
@@ -156,6 +171,7 @@ static int load(struct netd *netd, const struct options *options)
 
 	(void)snprintf(netd->overlay.name, sizeof(netd->overlay.name), "%s", options->interface);
 	netd->overlay.listen_port = (uint16_t)options->listen_port;
+	netd->gate.patience_ms = options->confirm * 1000;
 	if (r == 0)
 		r = state_open(options->state, &netd->state);
 	if (r == 0)
@@ -193,7 +209,7 @@ int main(int argc, char **argv)
 	static struct netd netd; /* the one context; static for its size */
 	struct options options = {
 		.interface = "lb0", .backend = "auto", .state = STATE_FOLDER, .fetchd_user = "_lb-fetchd", .launch_user = "_lb-wg",
-		.listen_port = 51820,
+		.listen_port = 51820, .confirm = 30,
 	};
 	struct sandbox_place places[] = { { "state", NULL }, { NULL, NULL } };
 	int r;

@@ -33,6 +33,17 @@ struct last_result {
 	uint64_t at_ms; /* loop_now_ms() */
 };
 
+/* What is in force and not confirmed, and what reachability was like before it: confirm.c. */
+struct gate {
+	enum confirm state;
+	struct refusal why;      /* unconfirmed in time, or restored; an empty code: nothing to tell */
+	bool untold;             /* the control plane has been told something worse */
+	struct mesh *before;     /* unconfirmed, restored: what was in force when the control plane was last heard; NULL: nothing was */
+	unsigned patience_ms;    /* 0: changes need not be confirmed */
+	uint64_t since_ms;       /* loop_now_ms() when the state was entered */
+	struct loop_timer *deadline;
+};
+
 /* The last answer to viewers, a sealed memfd, and how long it serves. */
 struct seen {
 	int fd;
@@ -56,6 +67,8 @@ struct netd {
 	uint64_t looked_ms;
 	uint64_t mended;   /* peers that were found to differ, since start */
 	uint64_t fresh_ms; /* when the last head with our nonce came; 0 never */
+	struct gate gate;
+	uint64_t told_ms; /* when drift was last told of; 0 never */
 	struct last_result last;
 
 	struct listener *documents, *view, *admin, *tunnel;
@@ -88,7 +101,24 @@ enum outcome engine_apply(struct netd *netd, struct mesh *offered, struct refusa
 /** Nothing in force any more, device emptied (leaving). @return 0; negative errno */
 _must_check_ int engine_clear(struct netd *netd);
 
+/** The device cannot be compared with what is in force (r says why): take it anew. */
+void engine_anew(struct netd *netd, int r);
+
 const char *engine_state_name(const struct netd *netd);
+
+/* -- confirm.c -------------------------------------------------------------------------------------------------------------------- */
+
+_must_check_ int confirm_open(struct netd *netd);
+/** Is the next change to be confirmed? Only if the control plane was heard lately, so that an outage is not blamed on a change. */
+bool confirm_armed(const struct netd *netd);
+/** A mesh was put in force: it becomes netd->mesh. Consumed. @param armed confirm_armed() from before */
+void confirm_replaced(struct netd *netd, struct mesh *new, bool armed);
+/** A fresh head came: what is in force did not cut this host off. */
+void confirm_heard(struct netd *netd);
+/** Nothing is in force any more. */
+void confirm_forget(struct netd *netd);
+/** After a start, with netd->mesh loaded: go on where the journal says. @param before consumed; NULL: there was nothing before */
+void confirm_resume(struct netd *netd, enum confirm state, struct mesh *before);
 
 /* -- the sockets: each takes a listening descriptor ------------------------------------------------------------------------------- */
 
@@ -101,5 +131,7 @@ _must_check_ int tunnel_listen(struct netd *netd, int fd, uid_t launch_uid);
 
 /** Tell fetchd who this host is now, after something of it changed, and ask for a head. */
 void documents_announce(struct netd *netd);
+/** Tell the control plane how what is in force is doing, by a receipt of its own. */
+void documents_tell(struct netd *netd);
 /** End an offer that is under way without a result. */
 void documents_forget(struct netd *netd);

@@ -249,9 +249,10 @@ static int plumb(struct overlay *overlay, const struct plumbing *have, const str
 	return r;
 }
 
-int overlay_plumb(struct overlay *overlay, const struct mesh *from, const struct mesh *to)
+int overlay_plumb(struct overlay *overlay, const struct mesh *from, const struct mesh *signed_to)
 {
 	struct plumbing have = { .index = overlay->index }, want = { .index = overlay->index };
+	const struct mesh *to = overlay->restored ? overlay->reach : signed_to;
 	uint64_t sets = rtnl_sets(overlay->rtnl);
 	int r = 0;
 

@@ -17,6 +17,8 @@ struct overlay {
 	int index;
 	int watch;         /* rtnl_watch_open(), while there is a device; else -1 */
 	unsigned families; /* bits 4 and 6: of the underlay */
+	bool restored;     /* addresses, routes, MTU and endpoints are those of reach, not of what is in force: confirm.c */
+	const struct mesh *reach; /* borrowed; NULL with restored: none of them */
 	unsigned removals; /* of the change under way: keys that may have to go */
 	unsigned unsettled_count;
 	uint8_t (*unsettled)[KEY_BYTES]; /* new peers that have no keepalive yet: overlay_settle() */

@@ -79,7 +79,7 @@ static void put_view(struct pack_writer *out, const struct netd *netd, const str
 	const struct mesh *mesh = netd->mesh;
 	bool stale = netd->fresh_ms == 0 || loop_now_ms() - netd->fresh_ms > STALE_MS;
 
-	pack_put_array(out, 13);
+	pack_put_array(out, 14);
 	pack_put_u64(out, VIEW_VERSION);
 	pack_put_text(out, netd->overlay.name);
 	pack_put_text(out, netd->overlay.kind == WG_KERNEL ? "kernel" : "userspace");
@@ -98,6 +98,11 @@ static void put_view(struct pack_writer *out, const struct netd *netd, const str
 	pack_put_text(out, netd->last.refusal.reason);
 	pack_put_u64(out, seconds_since(netd->last.at_ms));
 	pack_put_u64(out, netd->mended);
+	pack_put_array(out, 4);
+	pack_put_u64(out, (uint64_t)netd->gate.state);
+	pack_put_text(out, netd->gate.why.code);
+	pack_put_text(out, netd->gate.why.reason);
+	pack_put_u64(out, seconds_since(netd->gate.since_ms));
 	pack_put_array(out, peers->count);
 	pack_put_raw(out, peers->entries.bytes, peers->entries.n);
 }

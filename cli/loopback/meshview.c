@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libdoc/host.h"
+
 #define VIEW_VERSION 1
 
 static const struct pack_limits view_limits = { .bytes = VIEW_BYTES_MAX, .depth = 5, .elements = 16 * 1024 * 1024 };
@@ -62,6 +64,18 @@ static void read_result(struct pack_cursor *cursor, struct mesh_view *view)
 	pack_close(cursor, &inner);
 }
 
+static void read_confirm(struct pack_cursor *cursor, struct mesh_view *view)
+{
+	struct pack_cursor inner;
+
+	(void)pack_array(cursor, 4, 4, &inner);
+	view->confirm = pack_u64(&inner, CONFIRM_restored);
+	pack_text_copy(&inner, view->confirm_code, sizeof(view->confirm_code));
+	pack_text_copy(&inner, view->confirm_reason, sizeof(view->confirm_reason));
+	view->confirm_age = pack_u64(&inner, UINT64_MAX);
+	pack_close(cursor, &inner);
+}
+
 static void read_view(struct pack_cursor *cursor, struct mesh_view *view)
 {
 	struct pack_cursor inner;
@@ -80,6 +94,7 @@ static void read_view(struct pack_cursor *cursor, struct mesh_view *view)
 	pack_close(cursor, &inner);
 	read_result(cursor, view);
 	view->mended = pack_u64(cursor, UINT64_MAX);
+	read_confirm(cursor, view);
 	view->peer_count = pack_array(cursor, 0, PEERS_MAX, &view->peers);
 }
 

@@ -3,7 +3,8 @@
  * What netd shows of the mesh: the document that travels over its `view` socket, decoded. It holds no secret.
  *
  * msgpack [version 1, interface, backend, state, stale, seconds since a fresh head (2^32-1: never), host id or empty,
- * WireGuard public key or empty, listen port, [network ...], [outcome, code, reason, seconds ago], drift mended, [peer ...]]
+ * WireGuard public key or empty, listen port, [network ...], [outcome, code, reason, seconds ago], drift mended,
+ * [confirm, code, reason, seconds since], [peer ...]]
  *
  *   network: [id, name, epoch, generation, mtu, keepalive, [own address ...], [CIDR ...], hosts in it, this one too]
  *   peer:    [host id or empty, WireGuard key, [allowed ...], endpoint or nil, handshake in Unix seconds, received, sent,
@@ -41,6 +42,9 @@ struct mesh_view {
 	char code[32], reason[512];
 	uint64_t outcome_age; /* seconds */
 	uint64_t mended;
+	uint64_t confirm; /* enum confirm */
+	char confirm_code[32], confirm_reason[512]; /* empty: nothing to worry about */
+	uint64_t confirm_age;                       /* seconds since it is so */
 	uint32_t peer_count; /* in this view: none unless they were asked for */
 
 	/* what the peers are read from */

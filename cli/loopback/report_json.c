@@ -52,6 +52,16 @@ static void emit_result(struct emit *emit, const struct mesh_view *view)
 	emit_end(emit);
 }
 
+static void emit_confirm(struct emit *emit, const struct mesh_view *view)
+{
+	emit_object(emit, "confirm");
+	emit_text(emit, "state", confirm_name((enum confirm)view->confirm));
+	emit_text(emit, "code", view->confirm_code);
+	emit_text(emit, "reason", view->confirm_reason);
+	emit_u64(emit, "seconds_ago", view->confirm_age);
+	emit_end(emit);
+}
+
 static void emit_link(struct emit *emit, const struct link_report *link)
 {
 	if (!link->answered) {
@@ -134,6 +144,7 @@ int report_json(struct cli *cli, struct mesh_view *view, const struct link_repor
 		emit_u64(&emit, "seconds_since_fresh", view->head_age);
 	emit_link(&emit, link);
 	emit_result(&emit, view);
+	emit_confirm(&emit, view);
 	emit_u64(&emit, "drift_mended", view->mended);
 	emit_networks(&emit, view);
 	if (counted)

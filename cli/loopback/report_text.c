@@ -148,6 +148,11 @@ static void tell_result(const struct mesh_view *view)
 			       view->code[0] ? ")" : "");
 		line("Last result", text);
 	}
+	if (view->confirm_code[0]) {
+		(void)snprintf(text, sizeof(text), "%s, %s: %s", confirm_name((enum confirm)view->confirm), ago(view->confirm_age, age),
+			       view->confirm_reason);
+		line("Confirm", text);
+	}
 	if (view->mended > 0) {
 		(void)snprintf(text, sizeof(text),
 			       "mended %" PRIu64 " times since netd started: somebody else changes the device", view->mended);

@@ -137,7 +137,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 		abort();
 	/* Whatever was in it: it goes on from there, and what is committed now is what the next start finds. */
 	if (journal_add(first.journal, (struct view){ (const uint8_t *)"blob", 4 }) < 0 || journal_intent(first.journal, &entry, 1) < 0 ||
-	    journal_commit(first.journal, &entry, 1) < 0)
+	    journal_commit(first.journal, &entry, 1, false) < 0)
 		abort();
 	if (reopen(&second) < 0 || second.end.count != 1 || second.end.entries[0].generation != 7 || second.end.interrupted)
 		abort();

@@ -72,7 +72,7 @@ class NetdHost:
         self.host = rig.add_host(name, f"198.18.0.{20 + int(name[1:])}")
         if prepare:
             prepare(self.host)
-        self.host.start(*SERVICES, options={"netd": f"--interface lb0 --listen-port 51820 {options}"})
+        self.host.start(*SERVICES, options={"netd": f"--interface lb0 --listen-port 51820 --confirm 3600 {options}"})
         self.forge = Forge(self.host)
         assert self.forge(f"pin {SOCKETS}/admin.sock")["pinned"]
         self.connect()

@@ -57,8 +57,8 @@ static inline bool has_blob(const struct blobs *blobs, uint64_t number, size_t n
 	return blobs_get(blobs, &name, &found) == 0 && found.n == n && memcmp(found.p, bytes, n) == 0;
 }
 
-/* One transaction: `count` entries from `number` on, each with a blob. */
-static inline int transact(struct journal *journal, uint64_t number, unsigned count)
+/* One transaction: `count` entries from `number` on, each with a blob; to be confirmed or not. */
+static inline int transact_marked(struct journal *journal, uint64_t number, unsigned count, bool unconfirmed)
 {
 	struct head_entry entries[HEAD_ENTRIES_MAX];
 	int r;
@@ -68,7 +68,12 @@ static inline int transact(struct journal *journal, uint64_t number, unsigned co
 		add_blob(journal, number + i, BLOB_BYTES);
 	}
 	r = journal_intent(journal, entries, count);
-	return r < 0 ? r : journal_commit(journal, entries, count);
+	return r < 0 ? r : journal_commit(journal, entries, count, unconfirmed);
+}
+
+static inline int transact(struct journal *journal, uint64_t number, unsigned count)
+{
+	return transact_marked(journal, number, count, false);
 }
 
 /* Of the host whose log it is; a journal borrows it. */

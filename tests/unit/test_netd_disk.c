@@ -79,7 +79,7 @@ START_TEST(a_disk_that_fills_up_after_the_intent_still_takes_the_commit)
 		ck_assert_int_eq(journal_intent(opened.journal, next, HEAD_ENTRIES_MAX), 0);
 		fill(&folder);
 		/* The largest commit there is: the device has the change already. */
-		ck_assert_int_eq(journal_commit(opened.journal, next, HEAD_ENTRIES_MAX), 0);
+		ck_assert_int_eq(journal_commit(opened.journal, next, HEAD_ENTRIES_MAX, false), 0);
 	}
 	_cleanup_opened_ struct opened opened = reopened(&folder);
 	ck_assert(entries_are(&opened.end, 500, HEAD_ENTRIES_MAX));
@@ -126,7 +126,7 @@ static struct blobs *grown(struct journal *journal)
 		entry = entry_of(number);
 		add_blob(journal, number, 200 * 1024);
 		ck_assert_int_eq(journal_intent(journal, &entry, 1), 0);
-		ck_assert_int_eq(journal_commit(journal, &entry, 1), 0);
+		ck_assert_int_eq(journal_commit(journal, &entry, 1, false), 0);
 	}
 	name = blob_of(12, bytes, 200 * 1024);
 	ck_assert_int_eq(blobs_put(needed, &name, bytes, 200 * 1024), 0);

@@ -29,13 +29,13 @@ static struct sample sample_make(void)
 		add_blob(opened.journal, i, BLOB_BYTES);
 	ck_assert_int_eq(journal_intent(opened.journal, one, 2), 0);
 	sample.first_intent = position(&folder, &sample);
-	ck_assert_int_eq(journal_commit(opened.journal, one, 2), 0);
+	ck_assert_int_eq(journal_commit(opened.journal, one, 2, false), 0);
 	sample.first_commit = position(&folder, &sample);
 	for (uint64_t i = 20; i < 23; i++)
 		add_blob(opened.journal, i, BLOB_BYTES);
 	ck_assert_int_eq(journal_intent(opened.journal, two, 3), 0);
 	sample.second_intent = position(&folder, &sample);
-	ck_assert_int_eq(journal_commit(opened.journal, two, 3), 0);
+	ck_assert_int_eq(journal_commit(opened.journal, two, 3, false), 0);
 	sample.n = position(&folder, &sample);
 	return sample;
 }
@@ -345,6 +345,80 @@ START_TEST(a_full_head_fits)
 }
 END_TEST
 
+static bool before_is(const struct journal_end *end, uint64_t number, unsigned count)
+{
+	struct journal_end before = { .count = end->before_count };
+
+	memcpy(before.entries, end->before, sizeof(before.entries));
+	return entries_are(&before, number, count);
+}
+
+/* What the control plane was last heard under is kept until a head confirms what came after it, however many changes that were. */
+START_TEST(marks_say_what_there_is_to_go_back_to)
+{
+	_cleanup_folder_ struct folder folder = folder_new();
+	static const struct {
+		uint64_t commit; /* 0: none */
+		bool unconfirmed;
+		enum confirm mark, then; /* mark none: none is written */
+		uint64_t before;
+	} steps[] = {
+		{ 100, true, CONFIRM_none, CONFIRM_unconfirmed, 0 }, /* the first: there was nothing */
+		{ 0, false, CONFIRM_confirmed, CONFIRM_confirmed, 0 },
+		{ 200, true, CONFIRM_none, CONFIRM_unconfirmed, 100 },
+		{ 300, true, CONFIRM_none, CONFIRM_unconfirmed, 100 },
+		{ 0, false, CONFIRM_restored, CONFIRM_restored, 100 },
+		{ 400, true, CONFIRM_none, CONFIRM_unconfirmed, 100 },
+		{ 0, false, CONFIRM_confirmed, CONFIRM_confirmed, 100 },
+		{ 500, false, CONFIRM_none, CONFIRM_none, 400 },
+		{ 600, true, CONFIRM_none, CONFIRM_unconfirmed, 500 },
+	};
+	uint64_t last = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		{
+			_cleanup_opened_ struct opened opened = reopened(&folder);
+
+			if (steps[i].commit)
+				ck_assert_int_eq(transact_marked(opened.journal, last = steps[i].commit, 2, steps[i].unconfirmed), 0);
+			else
+				journal_mark(opened.journal, steps[i].mark);
+		}
+		_cleanup_opened_ struct opened opened = reopened(&folder);
+		ck_assert(entries_are(&opened.end, last, 2));
+		ck_assert_int_eq(opened.end.confirm, steps[i].then);
+		ck_assert_msg(before_is(&opened.end, steps[i].before, steps[i].before ? 2 : 0), "step %zu", i);
+	}
+}
+END_TEST
+
+/* A mark that is cut off leaves the one before it in force: the time to confirm begins anew. */
+START_TEST(a_mark_cut_anywhere_is_not_there)
+{
+	_cleanup_folder_ struct folder folder = folder_new();
+	struct sample sample = { .n = 0 };
+	size_t whole;
+
+	{
+		_cleanup_opened_ struct opened opened = reopened(&folder);
+
+		ck_assert_int_eq(transact(opened.journal, 100, 2), 0);
+		ck_assert_int_eq(transact_marked(opened.journal, 200, 2, true), 0);
+		sample.n = position(&folder, &sample);
+		journal_mark(opened.journal, CONFIRM_restored);
+	}
+	whole = position(&folder, &sample);
+	ck_assert_uint_gt(whole, sample.n);
+	for (size_t n = sample.n; n <= whole; n++) {
+		file_put(&folder, "mesh.log", sample.bytes, n);
+		_cleanup_opened_ struct opened opened = reopened(&folder);
+		ck_assert(entries_are(&opened.end, 200, 2));
+		ck_assert_int_eq(opened.end.confirm, n < whole ? CONFIRM_unconfirmed : CONFIRM_restored);
+		ck_assert(before_is(&opened.end, 100, 2));
+	}
+}
+END_TEST
+
 START_TEST(a_link_in_place_of_the_log_is_not_followed)
 {
 	_cleanup_folder_ struct folder folder = folder_new();
@@ -364,4 +438,4 @@ UNIT_MAIN("netd: journal", a_new_journal_is_empty, the_last_commit_counts, a_log
 	  a_commit_that_another_host_signed_is_damage, garbage_is_an_empty_journal, an_abort_leaves_what_was_in_force,
 	  a_change_that_is_given_up_leaves_nothing_in_the_file, a_reset_that_fails_changes_nothing,
 	  blobs_of_an_abandoned_set_are_not_written_with_the_next, a_reset_forgets_everything, a_full_head_fits,
-	  a_link_in_place_of_the_log_is_not_followed)
+	  marks_say_what_there_is_to_go_back_to, a_mark_cut_anywhere_is_not_there, a_link_in_place_of_the_log_is_not_followed)

@@ -263,6 +263,8 @@ static int serve(struct forge *forge, struct words *words, struct delivery *deli
 			if (sent < 0 && sent != -EPIPE && sent != -ECONNRESET)
 				return sent;
 		}
+		if (r == MSG_in_force && until && strcmp(until, "in_force") == 0)
+			break;
 	} while (r == MSG_want || r == MSG_identity || r == MSG_ask || r == MSG_in_force);
 	if (r < 0 && r != -EPIPE && r != -ETIMEDOUT)
 		return wrong(forge, "offer: %s", strerror(-r));
@@ -321,7 +323,7 @@ static int cmd_offer(struct forge *forge, struct words *words)
 	return r;
 }
 
-/* await [on=] [timeout=]: the rest of an offer that was left in the middle */
+/* await [on=] [until=in_force] [timeout=]: the rest of an offer that was left in the middle, or what netd says by itself */
 static int cmd_await(struct forge *forge, struct words *words)
 {
 	struct delivery delivery = { .forge = forge, .connection = connection_named(forge, words), .manner = manner_read(words) };
@@ -329,7 +331,7 @@ static int cmd_await(struct forge *forge, struct words *words)
 
 	if (!delivery.connection || delivery.connection->fd < 0)
 		return wrong(forge, "not connected");
-	r = serve(forge, words, &delivery, now_us(), NULL);
+	r = serve(forge, words, &delivery, now_us(), word_of(words, "until"));
 	pack_writer_free(&delivery.list);
 	return r;
 }
