@@ -154,6 +154,18 @@ int rtnl_link_get(struct rtnl *rtnl, const char *name, struct rtnl_link *link)
 	return r;
 }
 
+static int link_mtu(struct rtnl *rtnl, int index, uint32_t *mtu)
+{
+	const struct ifinfomsg header = { .ifi_index = index };
+	struct rtnl_link found = { 0 };
+	struct walk walk = { .each.link = copy_link, .arg = &found };
+	int r = netlink_request(rtnl->netlink, request_new(rtnl, RTM_GETLINK, NLM_F_ACK, &header, sizeof(header)), read_link, &walk);
+
+	if (r == 0)
+		*mtu = found.mtu;
+	return r;
+}
+
 int rtnl_link_add_wireguard(struct rtnl *rtnl, const char *name)
 {
 	const struct ifinfomsg header = { 0 };
@@ -310,4 +322,45 @@ int rtnl_route_add(struct rtnl *rtnl, int index, const struct prefix *destinatio
 int rtnl_route_delete(struct rtnl *rtnl, int index, const struct prefix *destination)
 {
 	return route_set(rtnl, RTM_DELROUTE, 0, index, destination, NULL);
+}
+
+struct way {
+	int index;
+	uint32_t mtu; /* 0: the interface's */
+};
+
+static int read_way(const struct nlmsghdr *message, void *arg)
+{
+	const struct nlattr *attrs[RTA_MAX + 1], *metrics[RTAX_MAX + 1];
+	struct way *way = arg;
+
+	netlink_attributes(message, sizeof(struct rtmsg), attrs, ARRAY_SIZE(attrs));
+	netlink_nested(attrs[RTA_METRICS], metrics, ARRAY_SIZE(metrics));
+	way->index = (int)u32_of(attrs[RTA_OIF], 0);
+	way->mtu = u32_of(metrics[RTAX_MTU], 0);
+	return 0;
+}
+
+/* UDP 8, WireGuard 32 (whitepaper, 5.4.6), and the outer IP header. */
+static uint32_t overhead(const struct endpoint *endpoint)
+{
+	return 8 + 32 + (endpoint->family == 4 ? 20 : 40);
+}
+
+void rtnl_lower_mtu(struct rtnl *rtnl, const struct endpoint *endpoint, int not_through, uint32_t *mtu)
+{
+	const uint8_t bits = (uint8_t)family_bits(endpoint->family);
+	const struct rtmsg header = { .rtm_family = af_of(endpoint->family), .rtm_dst_len = bits };
+	struct nlmsghdr *request = request_new(rtnl, RTM_GETROUTE, NLM_F_ACK, &header, sizeof(header));
+	struct way way = { .index = 0 };
+	int r;
+
+	mnl_attr_put(request, RTA_DST, bits / 8, endpoint->b);
+	r = netlink_request(rtnl->netlink, request, read_way, &way);
+	if (r < 0 || way.index == 0 || way.index == not_through)
+		return;
+	if (way.mtu == 0)
+		r = link_mtu(rtnl, way.index, &way.mtu);
+	if (r == 0 && way.mtu > overhead(endpoint) && way.mtu - overhead(endpoint) < *mtu)
+		*mtu = way.mtu - overhead(endpoint);
 }

@@ -71,6 +71,14 @@ _must_check_ int rtnl_route_add(struct rtnl *rtnl, int index, const struct prefi
 _must_check_ int rtnl_route_delete(struct rtnl *rtnl, int index, const struct prefix *destination);
 
 /**
+ * Ask the kernel which way a packet to a WireGuard endpoint would go, policy routing included, and how large a packet within the tunnel may be to go there in
+ * one piece: the route's own MTU (a metric, or what path MTU discovery found), else its interface's, less the outer headers.
+ * @param not_through an interface that is no way: the tunnel's own
+ * @param mtu lowered to what fits; left as it is if that is more, or if there is no such route
+ */
+void rtnl_lower_mtu(struct rtnl *rtnl, const struct endpoint *endpoint, int not_through, uint32_t *mtu);
+
+/**
  * A socket that becomes readable when an interface, its addresses or routes of ours (ROUTE_PROTOCOL) that go away are changed, by anybody, us included. Other
  * interfaces' notifications do not wake its reader.
  * @return the descriptor, the caller's; negative errno

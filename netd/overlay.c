@@ -7,6 +7,8 @@
 
 #include "libipc/log.h"
 
+#define PATHS_MAX 64 /* routes that are asked for the MTU of the underlay; most peers go the same way */
+
 /* -- The device ------------------------------------------------------------------------------------------------------------------- */
 
 int overlay_attach(struct overlay *overlay)
@@ -137,22 +139,6 @@ int overlay_check_routes(struct overlay *overlay, const struct mesh *old, const 
 
 /* -- Addresses, routes, MTU ------------------------------------------------------------------------------------------------------- */
 
-struct plumbing {
-	int index;
-	unsigned address_count, route_count;
-	struct prefix addresses[NETWORKS_MAX * ADDRESSES_MAX];
-	struct prefix routes[NETWORKS_MAX * CIDRS_MAX];
-	const struct prefix *sources[NETWORKS_MAX * CIDRS_MAX]; /* preferred source of each route; NULL */
-};
-
-static bool contains(const struct prefix *list, unsigned count, const struct prefix *wanted)
-{
-	for (unsigned i = 0; i < count; i++)
-		if (prefix_equal(&list[i], wanted))
-			return true;
-	return false;
-}
-
 /* The place of a network's member in the host document: a network that is reached over a bridge is spoken to from the one that is bridged with it. */
 static const struct host_network *speaking_from(const struct mesh *mesh, unsigned i)
 {
@@ -163,49 +149,53 @@ static const struct host_network *speaking_from(const struct mesh *mesh, unsigne
 
 static void wanted_by(const struct mesh *mesh, struct plumbing *plumbing)
 {
-	plumbing->address_count = plumbing->route_count = 0;
 	for (unsigned i = 0; mesh && i < mesh->network_count; i++) {
 		const struct host_network *member = speaking_from(mesh, i);
 		const struct network_document *network = &mesh->networks[i];
 
 		for (unsigned j = 0; j < member->address_count; j++)
-			if (!contains(plumbing->addresses, plumbing->address_count, &member->addresses[j]))
-				plumbing->addresses[plumbing->address_count++] = member->addresses[j];
+			plumbing_address(plumbing, &member->addresses[j]);
 		for (unsigned j = 0; j < network->cidr_count; j++) {
 			const struct prefix *source = NULL;
 
-			if (contains(plumbing->routes, plumbing->route_count, &network->cidrs[j]))
-				continue;
 			for (unsigned k = 0; k < member->address_count; k++)
 				if (member->addresses[k].family == network->cidrs[j].family)
 					source = &member->addresses[k];
-			plumbing->sources[plumbing->route_count] = source;
-			plumbing->routes[plumbing->route_count++] = network->cidrs[j];
+			plumbing_route(plumbing, &network->cidrs[j], source);
 		}
 	}
 }
 
-static int found_address(const struct rtnl_address *address, void *arg)
-{
-	struct plumbing *found = arg;
+struct paths {
+	struct overlay *overlay;
+	unsigned asked;
+	uint32_t mtu;
+};
 
-	if (address->index == found->index && address->ours && found->address_count < ARRAY_SIZE(found->addresses))
-		found->addresses[found->address_count++] = address->address;
-	return 0;
+static int path_ask(const struct peer *old _unused_, const struct peer *new, void *arg)
+{
+	struct paths *paths = ((struct mesh_walk *)arg)->arg;
+
+	for (unsigned i = 0; i < new->endpoint_count; i++)
+		if (paths->overlay->families & 1U << new->endpoints[i].family)
+			rtnl_lower_mtu(paths->overlay->rtnl, &new->endpoints[i], paths->overlay->index, &paths->mtu);
+	return ++paths->asked < PATHS_MAX ? 0 : -ECANCELED;
 }
 
-static int found_route(const struct rtnl_route *route, void *arg)
+/* As signed, or less where the underlay carries less (M6): the way to the first peers tells. Never below what IPv6 needs; outer packets are fragmented then. */
+static uint32_t mtu_carried(struct overlay *overlay, const struct mesh *mesh)
 {
-	struct plumbing *found = arg;
+	struct paths paths = { .overlay = overlay, .mtu = mesh->mtu };
+	struct mesh_walk walk = { .blobs = overlay->blobs, .events.peer = path_ask, .new = mesh, .arg = &paths };
 
-	if (route->index == found->index && route->protocol == ROUTE_PROTOCOL && found->route_count < ARRAY_SIZE(found->routes))
-		found->routes[found->route_count++] = route->destination;
-	return 0;
+	if (mesh_diff(&walk) < 0 && paths.asked < PATHS_MAX)
+		log_warning("cannot ask for the way to all peers; the MTU of %s may be too large", overlay->name);
+	return paths.mtu > MTU_MIN || mesh->mtu == 0 ? paths.mtu : MTU_MIN;
 }
 
 static int link_adjust(struct overlay *overlay, const struct mesh *to)
 {
-	uint32_t mtu = to && to->mtu ? to->mtu : 0;
+	uint32_t mtu = to ? mtu_carried(overlay, to) : 0;
 	bool up = to && to->network_count; /* without a network there is nothing to carry: no socket is open then */
 	struct rtnl_link link;
 	int r = rtnl_link_get(overlay->rtnl, overlay->name, &link);
@@ -213,40 +203,6 @@ static int link_adjust(struct overlay *overlay, const struct mesh *to)
 	if (r < 0 || (link.up == up && (mtu == 0 || link.mtu == mtu)))
 		return r;
 	return rtnl_link_set(overlay->rtnl, overlay->index, mtu, up);
-}
-
-static int gone(int r)
-{
-	return r == -EADDRNOTAVAIL || r == -ESRCH || r == -ENODEV ? 0 : r;
-}
-
-static int there(int r)
-{
-	return r == -EEXIST ? 0 : r;
-}
-
-static int plumb(struct overlay *overlay, const struct plumbing *have, const struct plumbing *want)
-{
-	bool removed = false;
-	int r = 0;
-
-	for (unsigned i = 0; r == 0 && i < want->address_count; i++)
-		if (!contains(have->addresses, have->address_count, &want->addresses[i]))
-			r = there(rtnl_address_add(overlay->rtnl, overlay->index, &want->addresses[i]));
-	for (unsigned i = 0; r == 0 && i < have->route_count; i++)
-		if (!contains(want->routes, want->route_count, &have->routes[i]))
-			r = gone(rtnl_route_delete(overlay->rtnl, overlay->index, &have->routes[i]));
-	for (unsigned i = 0; r == 0 && i < have->address_count; i++) {
-		if (contains(want->addresses, want->address_count, &have->addresses[i]))
-			continue;
-		r = gone(rtnl_address_delete(overlay->rtnl, overlay->index, &have->addresses[i]));
-		removed = true;
-	}
-	/* With an address the kernel drops the routes that preferred it as their source. */
-	for (unsigned i = 0; r == 0 && i < want->route_count; i++)
-		if (removed || !contains(have->routes, have->route_count, &want->routes[i]))
-			r = there(rtnl_route_add(overlay->rtnl, overlay->index, &want->routes[i], want->sources[i]));
-	return r;
 }
 
 int overlay_plumb(struct overlay *overlay, const struct mesh *from, const struct mesh *signed_to)
@@ -257,17 +213,14 @@ int overlay_plumb(struct overlay *overlay, const struct mesh *from, const struct
 	int r = 0;
 
 	wanted_by(to, &want);
-	if (from) {
+	if (from)
 		wanted_by(from, &have);
-	} else {
-		r = rtnl_address_each(overlay->rtnl, found_address, &have);
-		if (r == 0)
-			r = rtnl_route_each(overlay->rtnl, found_route, &have);
-	}
+	else
+		r = plumbing_read(overlay->rtnl, &have);
 	if (r == 0 && (!from || !to || from->mtu != to->mtu || !from->network_count != !to->network_count))
 		r = link_adjust(overlay, to);
 	if (r == 0)
-		r = plumb(overlay, &have, &want);
+		r = plumbing_change(overlay->rtnl, &have, &want);
 	if (rtnl_sets(overlay->rtnl) != sets)
 		(void)rtnl_watch_drain(overlay->watch); /* we know */
 	return r;

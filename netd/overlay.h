@@ -5,7 +5,7 @@
 #pragma once
 
 #include "netd/mesh.h"
-#include "libwg/rtnl.h"
+#include "libwg/plumb.h"
 #include "libwg/wg.h"
 
 struct overlay {

@@ -135,6 +135,35 @@ def test_settings_of_the_network(host):
     assert {entry[2] for entry in host.device().values()} == {"25"}
 
 
+def test_an_underlay_that_carries_less(host):
+    """The way to the peers tells how large a packet may be (M6): its interface's MTU or its own, less WireGuard's 60 bytes (80 over IPv6)."""
+    def mtu():
+        return int(re.search(r"mtu (\d+)", host.host.enter("ip", "link", "show", "lb0").stdout).group(1))
+
+    def news():
+        host.host.enter("ip", "address", "add", "192.0.2.201/32", "dev", "lb0")
+        host.host.enter("ip", "address", "delete", "192.0.2.201/32", "dev", "lb0")
+
+    assert mtu() == 1380
+    host.forge("empty")
+    host.forge(f"self mesh address={OWN}")
+    host.forge("peers mesh from=2000 count=3 base=100.64.1.0 endpoint=198.18.0.77:51820")
+    host.apply()
+    host.host.enter("ip", "link", "set", "eth0", "mtu", "1400")
+    news()
+    rigs.wait_until("a lower MTU", lambda: mtu() == 1340)
+    host.host.enter("ip", "route", "add", "198.18.0.77/32", "dev", "eth0", "mtu", "1350")
+    news()
+    rigs.wait_until("the route's", lambda: mtu() == 1290)
+    host.host.enter("ip", "route", "change", "198.18.0.77/32", "dev", "eth0", "mtu", "600")
+    news()
+    rigs.wait_until("no less than IPv6 needs", lambda: mtu() == 1280)
+    host.host.enter("ip", "route", "delete", "198.18.0.77/32")
+    host.host.enter("ip", "link", "set", "eth0", "mtu", "1500")
+    news()
+    rigs.wait_until("what is signed", lambda: mtu() == 1380)
+
+
 def test_an_empty_network_is_a_fact(host):
     """Signed emptiness empties; and the interface stays."""
     host.forge("empty")
