@@ -89,13 +89,15 @@ int agent_poll(struct agent_call *call)
 static int blob_find(struct agent_call *call, const struct hash *name, struct rows *rows, struct view *bytes)
 {
 	int r = store_first(call->controld->store, rows,
-			    "SELECT n.bytes FROM memberships m JOIN nodes n ON n.network = m.network AND n.name = $1 WHERE m.host = $2", "hd",
-			    name, &call->host);
+			    "SELECT n.bytes FROM memberships m JOIN nodes n ON n.network = m.network AND n.name = $1 WHERE m.host = $2"
+			    " AND m.waits = 0 UNION ALL SELECT n.bytes FROM memberships m JOIN list_nodes n ON n.network = m.network AND n.name = $1"
+			    " WHERE m.host = $2 AND m.waits = 0",
+			    "hd", name, &call->host);
 
 	if (r == -ENOENT)
 		r = store_first(call->controld->store, rows,
-				"SELECT d.envelope FROM memberships m JOIN documents d ON d.type = 3 AND d.id = m.network"
-				" WHERE m.host = $1 AND d.hash = $2",
+				"SELECT d.envelope FROM memberships m JOIN documents d ON d.type IN (3, 8) AND d.id = m.network"
+				" WHERE m.host = $1 AND m.waits = 0 AND d.hash = $2",
 				"dh", &call->host, name);
 	if (r == -ENOENT)
 		r = store_first(call->controld->store, rows, "SELECT envelope FROM documents WHERE type = 4 AND id = $1 AND hash = $2", "dh",

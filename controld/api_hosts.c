@@ -59,14 +59,15 @@ static json_t *networks_json(struct store *store, const char *host)
 	json_t *network = NULL;
 	char current[ID_TEXT] = "";
 	int r = store_query(store, &rows,
-			    "SELECT n.id, n.name, a.address FROM memberships m JOIN networks n ON n.id = m.network"
+			    "SELECT n.id, n.name, a.address, m.waits FROM memberships m JOIN networks n ON n.id = m.network"
 			    " LEFT JOIN addresses a ON a.network = m.network AND a.host = m.host WHERE m.host = $1 ORDER BY n.id, a.position",
 			    "t", host);
 
 	while (r == 0 && (r = rows_next(&rows)) > 0) {
 		if (strcmp(current, row_text(&rows, 0)) != 0) {
 			(void)snprintf(current, sizeof(current), "%s", row_text(&rows, 0));
-			network = json_pack("{s:s, s:s, s:[]}", "id", row_text(&rows, 0), "name", row_text(&rows, 1), "addresses");
+			network = json_pack("{s:s, s:s, s:[], s:b}", "id", row_text(&rows, 0), "name", row_text(&rows, 1), "addresses",
+					    "awaiting_admission", (int)row_i64(&rows, 3));
 			(void)json_array_append_new(networks, network);
 		}
 		if (network && row_text(&rows, 2))

@@ -26,16 +26,17 @@ static json_t *cidrs_json(struct store *store, const char *network)
 }
 
 #define NETWORK_COLUMNS "SELECT n.id, n.name, n.organization, n.workspace, n.mtu, n.keepalive, n.flags, n.created, d.generation," \
-	" (SELECT count(*) FROM memberships m WHERE m.network = n.id)"                                                         \
-	" FROM networks n LEFT JOIN documents d ON d.type = 3 AND d.id = n.id"
+	" (SELECT count(*) FROM memberships m WHERE m.network = n.id),"                                                        \
+	" (SELECT count(*) FROM memberships m WHERE m.network = n.id AND m.waits = 1), l.generation"                           \
+	" FROM networks n LEFT JOIN documents d ON d.type = 3 AND d.id = n.id LEFT JOIN documents l ON l.type = 8 AND l.id = n.id"
 
 static json_t *network_json(struct store *store, const struct rows *rows)
 {
-	return json_pack("{s:s, s:s, s:s, s:s?, s:I, s:I, s:b, s:I, s:I, s:I, s:o}", "id", row_text(rows, 0), "name", row_text(rows, 1),
+	return json_pack("{s:s, s:s, s:s, s:s?, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "id", row_text(rows, 0), "name", row_text(rows, 1),
 			 "organization", row_text(rows, 2), "workspace", row_text(rows, 3), "mtu", (json_int_t)row_i64(rows, 4), "keepalive",
 			 (json_int_t)row_i64(rows, 5), "locked", (int)(row_i64(rows, 6) & NETWORK_LOCKED), "created",
 			 (json_int_t)row_i64(rows, 7), "generation", (json_int_t)row_i64(rows, 8), "hosts", (json_int_t)row_i64(rows, 9),
-			 "cidrs", cidrs_json(store, row_text(rows, 0)));
+			 "awaiting_admission", (json_int_t)row_i64(rows, 10), "admission_generation", (json_int_t)row_i64(rows, 11), "cidrs", cidrs_json(store, row_text(rows, 0)));
 }
 
 static int network_answer(struct call *call, const struct id *id)
@@ -219,7 +220,8 @@ int network_delete(struct call *call)
 				    (long long)row_i64(&rows, 0));
 	rows_end(&rows);
 	if (r == 0)
-		r = store_exec(call->controld->store, "DELETE FROM documents WHERE type = $1 AND id = $2", "id", (int64_t)DOC_network, &id);
+		r = store_exec(call->controld->store, "DELETE FROM documents WHERE type IN ($1, $2) AND id = $3", "iid",
+			       (int64_t)DOC_network, (int64_t)DOC_admission, &id);
 	if (r >= 0)
 		r = store_exec(call->controld->store, "DELETE FROM networks WHERE id = $1", "d", &id);
 	if (r < 0)
@@ -234,7 +236,7 @@ int network_delete(struct call *call)
 #define STATUS_COLUMNS                                                                                                          \
 	"SELECT h.id, h.name, h.backend, h.endpoint, h.reported, h.seen, h.listen_port, m.generation, m.acknowledged, m.outcome," \
 	" m.reason, m.apply_us, a.address FROM memberships m JOIN hosts h ON h.id = m.host"                                     \
-	" LEFT JOIN addresses a ON a.network = m.network AND a.host = m.host WHERE m.network = $1 ORDER BY h.id, a.position"
+	" LEFT JOIN addresses a ON a.network = m.network AND a.host = m.host WHERE m.network = $1 AND m.waits = 0 ORDER BY h.id, a.position"
 
 json_t *endpoint_json(const struct rows *rows, int first_column);
 

@@ -70,6 +70,7 @@ void call_object(struct call *call, const struct id *id);
 
 handler_fn version_get, organizations_list, organization_create, workspaces_list, workspace_create, keyset_get, keyset_put;
 handler_fn networks_list, network_create, network_get, network_delete, network_status;
+handler_fn admission_get, admission_put, cosign_get, cosign_put;
 handler_fn hosts_list, host_get, host_join, host_leave, host_retire, host_endpoint;
 handler_fn tokens_list, token_create, token_revoke, credentials_list, credential_create, credential_revoke, audit_list;
 handler_fn packages_list;

@@ -33,6 +33,7 @@ struct controld {
 	struct polls *polls;
 	struct diff_cache *diffs;
 	struct idmap meshes;  /* network id -> struct mesh, loaded when first needed */
+	struct idmap proposals; /* network id -> struct proposal: manifests that an operator could co-sign */
 	struct idmap callers; /* host id -> struct caller: what is remembered of a host's requests */
 	struct keyset keyset;
 	uint8_t *keyset_bytes;

@@ -59,6 +59,9 @@ static int walk_lookup(const struct hash *name, struct view *bytes, void *arg)
 	int r = store_first(walk->controld->store, &walk->rows, "SELECT bytes FROM nodes WHERE network = $1 AND name = $2", "dh",
 			    walk->network, name);
 
+	if (r == -ENOENT)
+		r = store_first(walk->controld->store, &walk->rows, "SELECT bytes FROM list_nodes WHERE network = $1 AND name = $2", "dh",
+				walk->network, name);
 	if (r == 0)
 		*bytes = row_bytes(&walk->rows, 0);
 	return r;

@@ -92,7 +92,7 @@ static int host_read(struct controld *controld, const struct id *id, struct host
 						    .id = *id,
 						    .epoch = controld->keyset.header.epoch } };
 	(void)snprintf(host->name, sizeof(host->name), "%s", row_text(&rows, 1));
-	r = store_query(controld->store, &rows, "SELECT network FROM memberships WHERE host = $1 ORDER BY network", "d", id);
+	r = store_query(controld->store, &rows, "SELECT network FROM memberships WHERE host = $1 AND waits = 0 ORDER BY network", "d", id);
 	while (r == 0 && (r = rows_next(&rows)) > 0) {
 		if (host->network_count == NETWORKS_MAX)
 			return -E2BIG;
@@ -153,6 +153,28 @@ static void entry_read(const struct rows *rows, enum document_type type, struct 
 	row_fixed(rows, 4, entry->root.b, HASH_BYTES);
 }
 
+/* With each network its admission list, if it has one. */
+static int lists_current(struct controld *controld, struct head_entry *entries, int networks)
+{
+	int count = networks;
+
+	for (int i = 0; i < networks; i++) {
+		_cleanup_rows_ struct rows rows = { 0 };
+		int r;
+
+		if (entries[i].type != DOC_network)
+			continue;
+		r = store_first(controld->store, &rows, "SELECT id, epoch, generation, hash, root FROM documents WHERE type = $1 AND id = $2", "id",
+				(int64_t)DOC_admission, &entries[i].id);
+		if (r == -ENOENT)
+			continue;
+		if (r < 0 || count == HEAD_ENTRIES_MAX)
+			return r < 0 ? r : -E2BIG;
+		entry_read(&rows, DOC_admission, &entries[count++]);
+	}
+	return count;
+}
+
 int documents_current(struct controld *controld, const struct id *host, struct id *organization, struct head_entry *entries)
 {
 	_cleanup_rows_ struct rows rows = { 0 };
@@ -174,7 +196,7 @@ int documents_current(struct controld *controld, const struct id *host, struct i
 	*organization = row_id(&rows, 5);
 	r = store_query(controld->store, &rows,
 			"SELECT d.id, d.epoch, d.generation, d.hash, d.root FROM memberships m"
-			" JOIN documents d ON d.type = $1 AND d.id = m.network WHERE m.host = $2 ORDER BY m.network",
+			" JOIN documents d ON d.type = $1 AND d.id = m.network WHERE m.host = $2 AND m.waits = 0 ORDER BY m.network",
 			"id", (int64_t)DOC_network, host);
 	while (r == 0 && (r = rows_next(&rows)) > 0) {
 		if (count == HEAD_ENTRIES_MAX)
@@ -182,7 +204,7 @@ int documents_current(struct controld *controld, const struct id *host, struct i
 		entry_read(&rows, DOC_network, &entries[count++]);
 		r = 0;
 	}
-	return r < 0 ? r : count;
+	return r < 0 ? r : lists_current(controld, entries, count);
 }
 
 int document_append(struct controld *controld, const struct head_entry *entry, struct pack_writer *out)

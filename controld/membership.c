@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "controld/admission.h"
 #include "controld/mesh.h"
 
 static bool is_member(struct controld *controld, const struct id *network, const struct id *host, int *error)
@@ -82,6 +83,7 @@ static int room_check(struct change *change, const struct id *network)
 
 int membership_join(struct change *change, const struct id *network, const struct id *host)
 {
+	int waits = 0;
 	int r;
 
 	if (is_member(change->controld, network, host, &r))
@@ -97,8 +99,10 @@ int membership_join(struct change *change, const struct id *network, const struc
 	if (r == 0)
 		r = addresses_assign(change, network, host);
 	if (r == 0)
-		r = store_exec(change->controld->store, "INSERT INTO memberships (network, host, joined) VALUES ($1, $2, $3)", "ddi",
-			       network, host, now_ms());
+		r = waits = admission_waits(change->controld, network, host);
+	if (r >= 0)
+		r = store_exec(change->controld->store, "INSERT INTO memberships (network, host, joined, waits) VALUES ($1, $2, $3, $4)", "ddii",
+			       network, host, now_ms(), (int64_t)waits);
 	if (r >= 0)
 		r = mesh_follow(change->controld, network, host);
 	return r < 0 ? r : change_host_joins(change, host);

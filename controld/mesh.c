@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "controld/admission.h"
 #include "controld/documents.h"
 #include "controld/endpoints.h"
 #include "libipc/log.h"
@@ -16,7 +17,7 @@
 #define PEER_COLUMNS                                                                                                      \
 	"h.host_key, h.wg_key, h.wg_counter, h.wg_signature, h.endpoint, h.reported, h.seen, h.listen_port, a.address, h.id"
 #define PEER_TABLES                                                                                                       \
-	" FROM memberships m JOIN hosts h ON h.id = m.host"                                                               \
+	" FROM memberships m JOIN hosts h ON h.id = m.host AND m.waits = 0"                                                               \
 	" JOIN addresses a ON a.network = m.network AND a.host = m.host WHERE m.network = $1"
 
 /* A peer is as many rows as it has addresses. */
@@ -227,7 +228,9 @@ static int collect(struct publication *publication)
 	if (r < 0)
 		return r;
 	publication->document.count = trie_count(mesh->trie);
-	return memfd_seal(publication->nodes);
+	if (mesh->whole || mesh->list_news)
+		r = admission_nodes(publication->controld, &mesh->network, publication->nodes);
+	return r < 0 ? r : memfd_seal(publication->nodes);
 }
 
 static int settings_read(struct controld *controld, struct network_document *document)
@@ -254,15 +257,29 @@ static int settings_read(struct controld *controld, struct network_document *doc
 
 static int ask(struct publication *publication, struct pack_writer *envelope, struct sign_refusal *refusal)
 {
-	_cleanup_writer_ struct pack_writer payload = { 0 };
-	int r;
+	const struct proposal *proposal = proposal_get(publication->controld, &publication->mesh->network);
+	_cleanup_writer_ struct pack_writer payload = { 0 }, list = { 0 };
+	struct view cosign = { 0 };
+	int r = admission_envelope(publication->controld, &publication->mesh->network, &list);
 
-	publication->document.header.issued = (uint64_t)time(NULL);
-	r = network_document_encode(&publication->document, &payload);
+	/* What an operator has co-signed is a payload to the byte, its date included. */
+	publication->document.header.issued = proposal ? proposal->document.header.issued : (uint64_t)time(NULL);
+	if (r == 0)
+		r = network_document_encode(&publication->document, &payload);
 	if (r < 0)
 		return r;
-	return signer_sign(publication->controld->signer, DOC_network, (struct view){ payload.bytes, payload.n }, publication->nodes,
-			   envelope, refusal);
+	if (proposal && proposal->payload.n == payload.n && memcmp(proposal->payload.bytes, payload.bytes, payload.n) == 0)
+		cosign = (struct view){ proposal->cosign.bytes, proposal->cosign.n };
+	r = signer_sign_network(publication->controld->signer, (struct view){ payload.bytes, payload.n }, (struct view){ list.bytes, list.n },
+				cosign, publication->nodes, envelope, refusal);
+	if (r == -EPERM && refusal->cosign && cosign.n == 0) {
+		int kept = proposal_keep(publication->controld, &publication->document, &payload);
+
+		r = kept < 0 ? kept : r;
+	}
+	if (r == 0)
+		proposal_forget(publication->controld, &publication->mesh->network);
+	return r;
 }
 
 /* -- Nodes that the new trie has no more: kept a while, for hosts that still have the old root. -- */
@@ -330,6 +347,10 @@ static int publish(struct publication *publication, struct pack_writer *envelope
 		if (r == 0)
 			r = ask(publication, envelope, &refusal);
 	}
+	if (r == -EPERM && refusal.cosign)
+		return problem_set(problem, 409, "change-cap",
+				   "The signer does not sign so large a change alone: %s. Nothing was changed; repeat the call once it is co-signed.",
+				   refusal.reason);
 	if (r == -EPERM)
 		return problem_set(problem, 409, "signer-refused", "The signer refused: %s. Nothing was changed.", refusal.reason);
 	return r;
@@ -364,7 +385,7 @@ int mesh_publish(struct controld *controld, const struct id *network, bool again
 	if (r == 0)
 		r = document_put(controld, DOC_network, &publication.document.header, &publication.document.root, &envelope);
 	if (r == 0)
-		publication.mesh->whole = false;
+		publication.mesh->whole = publication.mesh->list_news = false;
 	free(publication.fresh);
 	publication.nodes = close_fd(publication.nodes);
 	return r;

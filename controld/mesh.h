@@ -12,6 +12,7 @@ struct mesh {
 	struct id network;
 	struct trie *trie;
 	bool whole; /* its nodes are not in the database yet: publish all of them */
+	bool list_news; /* signd has not seen the nodes of its admission list */
 };
 
 /** Read a host's entry in a network as the database has it. @return 0; -ENOENT it is not in the network */

@@ -135,7 +135,7 @@ static int answer_entry(struct poll *poll, const struct head_entry *entry, struc
 	if (r < 0)
 		return r == -ENOENT ? -EAGAIN : r; /* it was replaced while the head was signed */
 	(*count)++;
-	if (entry->type != DOC_network || (had && hash_equal(&had->root, &entry->root)))
+	if ((entry->type != DOC_network && entry->type != DOC_admission) || (had && hash_equal(&had->root, &entry->root)))
 		return 0;
 	return diffs_append(poll->controld, &entry->id, had ? &had->root : &none, &entry->root,
 			    blobs->n < ANSWER_BYTES_MAX ? ANSWER_BYTES_MAX - blobs->n : 0, blobs, count);

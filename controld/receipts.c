@@ -16,7 +16,9 @@ static json_t *entries_json(const struct receipt *receipt)
 
 	for (unsigned i = 0; i < receipt->count; i++) {
 		const struct head_entry *entry = &receipt->entries[i];
-		const char *type = entry->type == DOC_network ? "network" : entry->type == DOC_host ? "host" : "keyset";
+		const char *type = entry->type == DOC_network ? "network" :
+				   entry->type == DOC_host ? "host" :
+				   entry->type == DOC_keyset ? "keyset" : "admission";
 		char id[ID_TEXT];
 
 		(void)json_array_append_new(entries, json_pack("{s:s, s:s, s:I}", "type", type, "id", id_format(&entry->id, id),

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "controld/admission.h"
 #include "controld/change.h"
 #include "controld/registration.h"
 #include "libipc/log.h"
@@ -58,6 +59,8 @@ int reconcile_host(struct controld *controld, const struct id *host)
 	char id[ID_TEXT];
 	int r = registrations_finish(controld);
 
+	if (r == 0)
+		r = admissions_finish(controld);
 	if (r == 0)
 		r = change_begin(controld, &change);
 	if (r == 0)
@@ -116,6 +119,8 @@ static void on_housekeeping(void *arg)
 	struct controld *controld = arg;
 	int r = registrations_finish(controld);
 
+	if (r == 0)
+		r = admissions_finish(controld);
 	if (r == 0)
 		r = renew_slice(controld);
 	if (r < 0)

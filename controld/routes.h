@@ -14,6 +14,10 @@
 	R("GET", "/v1/networks/*", "read", false, network_get)                             \
 	R("DELETE", "/v1/networks/*", "networks.write", true, network_delete)              \
 	R("GET", "/v1/networks/*/status", "read", false, network_status)                   \
+	R("GET", "/v1/networks/*/admission", "read", false, admission_get)                 \
+	R("PUT", "/v1/networks/*/admission", "networks.write", false, admission_put)       \
+	R("GET", "/v1/networks/*/cosign", "read", false, cosign_get)                       \
+	R("PUT", "/v1/networks/*/cosign", "networks.write", true, cosign_put)              \
 	R("GET", "/v1/hosts", "read", false, hosts_list)                                   \
 	R("GET", "/v1/hosts/*", "read", false, host_get)                                   \
 	R("POST", "/v1/hosts/*/networks", "hosts.write", true, host_join)                  \

@@ -69,7 +69,17 @@ static const char migration_2[] =
 	"CREATE TABLE packages (file TEXT PRIMARY KEY, format TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL,"
 	" architecture TEXT NOT NULL, bytes BIGINT NOT NULL, sha512 TEXT NOT NULL, added BIGINT NOT NULL);";
 
-static const char *const migrations[] = { migration_1, migration_2 };
+/* Locked networks. waits: the host is a member, but not on the operators' list yet. ids: the list, ascending, 16 bytes each. pending: a list that was written
+ * down before signd sees it. */
+static const char migration_3[] =
+	"ALTER TABLE memberships ADD COLUMN waits BIGINT NOT NULL DEFAULT 0;"
+	"CREATE TABLE admissions (network TEXT PRIMARY KEY REFERENCES networks (id) ON DELETE CASCADE, ids BLOB NOT NULL, pending BLOB,"
+	" pending_ids BLOB, pending_who TEXT);"
+	"CREATE TABLE list_nodes (network TEXT NOT NULL REFERENCES networks (id) ON DELETE CASCADE, name BLOB NOT NULL, bytes BLOB NOT NULL,"
+	" replaced BIGINT, PRIMARY KEY (network, name));"
+	"CREATE INDEX list_nodes_replaced ON list_nodes (replaced);";
+
+static const char *const migrations[] = { migration_1, migration_2, migration_3 };
 
 const struct store_kind control_store = {
 	.process = "controld",

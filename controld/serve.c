@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The daemon: what is opened before the sandbox is on, what is loaded after it, and the end. */
+#include "controld/admission.h"
 #include "controld/serve.h"
 
 #include <errno.h>
@@ -103,6 +104,7 @@ static void stop(struct controld *controld)
 	signer_free(controld->signer);
 	diffs_free(controld->diffs);
 	mesh_forget_all(controld);
+	proposals_free(controld);
 	callers_free(controld);
 	store_free(controld->store);
 	free(controld->keyset_bytes);

@@ -127,6 +127,7 @@ static int call(struct signer *signer, enum message_number number, const void *b
 	}
 	if (answer.number == MSG_sign_refused) {
 		refusal->last = answer.body.sign_refused.last;
+		refusal->cosign = answer.body.sign_refused.cosign;
 		(void)log_clean(refusal->reason, sizeof(refusal->reason), answer.body.sign_refused.reason.p, answer.body.sign_refused.reason.n);
 		return -EPERM;
 	}
@@ -176,21 +177,35 @@ int signer_keyset(struct signer *signer, struct view envelope, struct sign_refus
 	return r < 0 ? r : call_keyset(signer, refusal);
 }
 
-int signer_sign(struct signer *signer, enum document_type type, struct view payload, int nodes, struct pack_writer *envelope,
+static int sign(struct signer *signer, enum message_number number, const void *request, const int *fds, struct pack_writer *envelope,
 		struct sign_refusal *refusal)
 {
-	struct msg_sign_network network = { .payload = payload };
-	struct msg_sign other = { .type = type, .payload = payload };
-	const bool is_network = type == DOC_network;
 	int r = -ECOMM;
 
 	for (int attempt = 0; attempt < 2 && r == -ECOMM; attempt++) {
 		r = dial(signer);
 		if (r == 0)
-			r = call(signer, is_network ? MSG_sign_network : MSG_sign, is_network ? (void *)&network : (void *)&other,
-				 is_network ? &nodes : NULL, envelope, refusal);
+			r = call(signer, number, request, fds, envelope, refusal);
 	}
 	return r;
+}
+
+int signer_sign(struct signer *signer, enum document_type type, struct view payload, int nodes, struct pack_writer *envelope,
+		struct sign_refusal *refusal)
+{
+	struct msg_sign request = { .type = type, .payload = payload };
+
+	if (type == DOC_network)
+		return signer_sign_network(signer, payload, (struct view){ 0 }, (struct view){ 0 }, nodes, envelope, refusal);
+	return sign(signer, MSG_sign, &request, NULL, envelope, refusal);
+}
+
+int signer_sign_network(struct signer *signer, struct view payload, struct view list, struct view cosign, int nodes,
+			struct pack_writer *envelope, struct sign_refusal *refusal)
+{
+	struct msg_sign_network request = { .payload = payload, .list = list, .cosign = cosign };
+
+	return sign(signer, MSG_sign_network, &request, &nodes, envelope, refusal);
 }
 
 /* -- Heads ------------------------------------------------------------------------------------------------------------------------ */

@@ -15,6 +15,7 @@ struct signer;
 /** Why signd refused. */
 struct sign_refusal {
 	uint64_t last; /* generation that it last signed for the document */
+	bool cosign;   /* an operator's co-signature would do */
 	char reason[SIGN_REASON_BYTES];
 };
 
@@ -34,6 +35,14 @@ _must_check_ int signer_keyset(struct signer *signer, struct view envelope, stru
  */
 _must_check_ int signer_sign(struct signer *signer, enum document_type type, struct view payload, int nodes, struct pack_writer *envelope,
 			     struct sign_refusal *refusal);
+
+/**
+ * The same for a network, with what operators signed.
+ * @param list its admission list; empty: signd has it, or there is none
+ * @param cosign a co-signature; empty: none
+ */
+_must_check_ int signer_sign_network(struct signer *signer, struct view payload, struct view list, struct view cosign, int nodes,
+				     struct pack_writer *envelope, struct sign_refusal *refusal);
 
 /** result 0: envelope; -EPERM: refusal; -ECOMM: signd is away. Views are valid during the call. */
 typedef void signer_head_fn(void *arg, int result, struct view envelope, const struct sign_refusal *refusal);

@@ -18,6 +18,8 @@ static int purge(struct controld *controld)
 	if (r == 0)
 		r = store_exec(controld->store, "DELETE FROM nodes WHERE replaced < $1", "i", now - NODES_KEPT_MS);
 	if (r >= 0)
+		r = store_exec(controld->store, "DELETE FROM list_nodes WHERE replaced < $1", "i", now - NODES_KEPT_MS);
+	if (r >= 0)
 		r = store_exec(controld->store, "DELETE FROM idempotency WHERE at < $1", "i", now - IDEMPOTENCY_KEPT_MS);
 	if (r >= 0)
 		return store_commit(controld->store);

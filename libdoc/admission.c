@@ -79,6 +79,41 @@ int admission_open(const void *bytes, size_t n, const struct keyset *keyset, str
 	return r < 0 ? r : admission_decode(envelope.payload, admission);
 }
 
+int cosign_encode(const struct document_header *header, const struct hash *manifest, struct pack_writer *payload)
+{
+	pack_put_array(payload, 2);
+	document_header_write(payload, header);
+	pack_put_bytes(payload, manifest->b, HASH_BYTES);
+	return payload->error;
+}
+
+int cosign_open(const void *bytes, size_t n, const struct keyset *keyset, const struct document_header *manifest, struct view payload)
+{
+	CLEANUP(pack_reader_free) struct pack_reader reader = { .ready = false };
+	struct document_header header;
+	struct hash signed_for, hash;
+	struct envelope envelope;
+	struct pack_cursor whole;
+	int r = envelope_open(bytes, n, &envelope);
+
+	if (r < 0)
+		return r;
+	if (envelope.type != DOC_cosign)
+		return -EBADMSG;
+	r = keyset_verify(keyset, &envelope, KEY_OPERATOR);
+	if (r < 0)
+		return r;
+	if (pack_open(&reader, envelope.payload.p, envelope.payload.n, &limits, &whole) < 0)
+		return -EBADMSG;
+	document_header_read(&whole, &header);
+	pack_fixed(&whole, signed_for.b, HASH_BYTES);
+	hash_of(payload.p, payload.n, &hash);
+	if (pack_done(&whole) < 0 || !hash_equal(&hash, &signed_for) || !id_equal(&header.id, &manifest->id) ||
+	    !id_equal(&header.deployment, &manifest->deployment) || header.generation != manifest->generation)
+		return -EBADMSG;
+	return 0;
+}
+
 bool admission_bridges(const struct admission *admission, const struct id *network)
 {
 	return id_listed(admission->bridges, admission->bridge_count, network);
@@ -243,17 +278,23 @@ static int census_peer(_unused_ const struct peer *old, const struct peer *new, 
 	return -EACCES;
 }
 
+int admission_strangers(const struct id *ids, size_t count, const struct hash *before, const struct hash *peers, trie_lookup_fn *lookup,
+			void *arg, struct id *stranger)
+{
+	const struct trie_diff_events events = { .peer = census_peer };
+	struct census census = { ids, count, lookup, arg, stranger };
+
+	return trie_diff(before, peers, census_lookup, &events, &census);
+}
+
 int admission_check(const struct admission *admission, const struct hash *before, const struct hash *peers, trie_lookup_fn *lookup, void *arg,
 		    struct id *stranger)
 {
-	const struct trie_diff_events events = { .peer = census_peer };
 	_cleanup_free_ struct id *ids = NULL;
-	struct census census = { .count = admission->count, .lookup = lookup, .arg = arg, .stranger = stranger };
 	int r;
 
 	if (before && hash_equal(before, peers))
 		return 0;
 	r = admission_load(&admission->root, admission->count, lookup, arg, &ids);
-	census.ids = ids;
-	return r < 0 ? r : trie_diff(before, peers, census_lookup, &events, &census);
+	return r < 0 ? r : admission_strangers(ids, admission->count, before, peers, lookup, arg, stranger);
 }

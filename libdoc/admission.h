@@ -37,6 +37,11 @@ _must_check_ int admission_encode(const struct admission *admission, struct pack
 _must_check_ int admission_decode(struct view payload, struct admission *admission);
 /** Verify by an operator key of the keyset, and decode. @return 0; -EKEYREJECTED; -EBADMSG; -EMSGSIZE */
 _must_check_ int admission_open(const void *bytes, size_t n, const struct keyset *keyset, struct admission *admission);
+/* Co-signature, signed by an operator: [header, hash of the payload of a network's manifest]. The header is of the network and of the manifest's generation. */
+_must_check_ int cosign_encode(const struct document_header *header, const struct hash *manifest, struct pack_writer *payload);
+/** Verify by an operator key, and that it is for this payload of this network and generation. @return 0; -EKEYREJECTED; -EBADMSG; -EMSGSIZE */
+_must_check_ int cosign_open(const void *bytes, size_t n, const struct keyset *keyset, const struct document_header *manifest, struct view payload);
+
 /** May this network be bridged to the one of the list? */
 bool admission_bridges(const struct admission *admission, const struct id *network);
 
@@ -60,10 +65,14 @@ bool id_listed(const struct id *ids, size_t count, const struct id *id);
 
 /**
  * Look for a peer that is not on a list.
+ * @param ids ascending
  * @param before a trie of peers that were all looked up in the same list: only what differs is looked at; NULL: all
  * @param peers the trie
  * @param stranger receives the first that is not listed, on -EACCES
- * @return 0 everybody is listed; -EACCES; of the list: as admission_load(); of the tries: as trie_diff()
+ * @return 0 everybody is listed; -EACCES; as trie_diff()
  */
+_must_check_ int admission_strangers(const struct id *ids, size_t count, const struct hash *before, const struct hash *peers,
+				     trie_lookup_fn *lookup, void *arg, struct id *stranger);
+/** The same, for who has the list's nodes in the same place as the peers'. @return as both */
 _must_check_ int admission_check(const struct admission *admission, const struct hash *before, const struct hash *peers, trie_lookup_fn *lookup,
 				 void *arg, struct id *stranger);

@@ -69,7 +69,7 @@ static int entry_check(struct signd *signd, const struct head *head, const struc
 			return refuse(refusal, "head: the keyset it names is not the one that signd has");
 		return 0;
 	}
-	if (entry->type != DOC_host && entry->type != DOC_network)
+	if (entry->type != DOC_host && entry->type != DOC_network && entry->type != DOC_admission)
 		return refuse(refusal, "head: names a document of type %d", (int)entry->type);
 	if (entry->type == DOC_host && !id_equal(&entry->id, &head->host))
 		return refuse(refusal, "head: names the document of another host");
@@ -82,11 +82,25 @@ static int entry_check(struct signd *signd, const struct head *head, const struc
 	if (r == -ENOENT || document.generation != entry->generation || document.epoch != entry->epoch ||
 	    !hash_equal(&document.hash, &entry->hash))
 		return refuse(refusal, "head: %s %s generation %" PRIu64 " is not what was last signed (%" PRIu64 ")",
-			      entry->type == DOC_host ? "host" : "network", id_format(&entry->id, id), entry->generation,
+			      entry->type == DOC_host ? "host" : entry->type == DOC_network ? "network" : "admission list", id_format(&entry->id, id), entry->generation,
 			      document.generation);
 	if (!id_equal(&document.organization, &head->header.organization))
 		return refuse(refusal, "head: %s belongs to another organization", id_format(&entry->id, id));
 	return 0;
+}
+
+/* A network's list goes with it, wherever it goes. */
+static int list_named(struct signd *signd, const struct head *head, const struct id *network, struct refusal *refusal)
+{
+	_cleanup_document_ struct signed_document list = { 0 };
+	char id[ID_TEXT];
+	int r = state_document(signd->state, DOC_admission, network, false, &list);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	refusal->last = list.generation;
+	return head_find(head, DOC_admission, network) ? 0 :
+		       refuse(refusal, "head: names network %s without its admission list %" PRIu64, id_format(network, id), list.generation);
 }
 
 static bool listed(const struct id *ids, int count, const struct id *id)
@@ -117,8 +131,12 @@ int head_check(struct signd *signd, const struct head *head, struct refusal *ref
 		return count;
 	for (unsigned i = 0; i < head->count; i++) {
 		r = entry_check(signd, head, &head->entries[i], refusal);
+		if (r == 0 && head->entries[i].type == DOC_network)
+			r = list_named(signd, head, &head->entries[i].id, refusal);
 		if (r < 0)
 			return r;
+		if (head->entries[i].type == DOC_admission && !head_find(head, DOC_network, &head->entries[i].id))
+			return refuse(refusal, "head: names an admission list without its network");
 		if (head->entries[i].type != DOC_network)
 			continue;
 		named++;

@@ -55,11 +55,23 @@ void node_set_free(struct node_set *set)
 	free(set);
 }
 
+int node_set_find(const struct node_set *set, const struct hash *name, struct view *bytes)
+{
+	struct node key = { .name = *name };
+	const struct node *found = bsearch(&key, set->nodes, set->count, sizeof(key), node_order);
+
+	if (!found)
+		return -ENOENT;
+	*bytes = found->bytes;
+	return 0;
+}
+
 /* One walk over what differs. */
 struct walk {
 	struct signd *signd;
 	const struct network_document *network;
 	const struct node_set *nodes;
+	const struct operators_word *word;
 	struct refusal *refusal;
 	uint32_t added, removed, replaced;
 	struct hash *kept; /* names of the new trie's nodes: one of them may have stood elsewhere in the old trie */
@@ -69,13 +81,9 @@ struct walk {
 static int walk_lookup(const struct hash *name, struct view *bytes, void *arg)
 {
 	struct walk *walk = arg;
-	struct node key = { .name = *name };
-	const struct node *found = bsearch(&key, walk->nodes->nodes, walk->nodes->count, sizeof(key), node_order);
 
-	if (found) {
-		*bytes = found->bytes;
+	if (node_set_find(walk->nodes, name, bytes) == 0)
 		return 0;
-	}
 	return state_node(walk->signd->state, &walk->network->header.id, name, bytes);
 }
 
@@ -227,9 +235,10 @@ static int cap_check(const struct walk *walk, uint32_t before)
 		cap = before > CHANGE_CAP_FLOOR ? (uint64_t)before * CHANGE_CAP_PERCENT / 100 : UINT64_MAX;
 	if (changed <= cap)
 		return 0;
+	walk->refusal->cosign = true;
 	return refuse(walk->refusal, "network %s: %" PRIu64 " of %" PRIu32 " peers would change in one document, the cap is %" PRIu64
-		      "; an operator must raise it (signd --change-cap) and look first at who asks for this", walk->network->name, changed,
-		      before, cap);
+		      "; look at who asks for this, then an operator co-signs generation %" PRIu64 ": loopbackctl network cosign",
+		      walk->network->name, changed, before, cap, walk->network->header.generation);
 }
 
 static int ranges_check(const struct network_document *network, const struct network_document *last, struct refusal *refusal)
@@ -280,18 +289,6 @@ static int bridges_check(struct signd *signd, const struct network_document *net
 	return state_bridges_put(signd->state, &network->header.id, network->bridges, network->bridge_count);
 }
 
-static int lock_check(const struct walk *walk, const struct network_document *last)
-{
-	if (!last || !(last->flags & NETWORK_LOCKED))
-		return 0;
-	if (!(walk->network->flags & NETWORK_LOCKED))
-		return refuse(walk->refusal, "network %s is locked, and stays so", walk->network->name);
-	if (walk->added || walk->replaced)
-		return refuse(walk->refusal, "network %s is locked: hosts and keys enter by an admission list that operators sign",
-			      walk->network->name);
-	return 0;
-}
-
 static int members_check(struct walk *walk, const struct network_document *last)
 {
 	const struct trie_diff_events going = { .peer = peer_goes };
@@ -302,8 +299,9 @@ static int members_check(struct walk *walk, const struct network_document *last)
 
 	r = trie_diff(last ? &last->root : NULL, root, walk_lookup, &going, walk);
 	if (r == 0)
-		r = lock_check(walk, last);
-	if (r == 0 && last)
+		r = list_check(walk->signd, walk->network, last, walk->nodes, walk->word, walk->refusal);
+	/* Whom an operator's new list takes in or out, an operator stands for already. */
+	if (r == 0 && last && !walk->word->news && !walk->word->cosigned)
 		r = cap_check(walk, last->count);
 	if (r == 0)
 		r = trie_diff(last ? &last->root : NULL, root, walk_lookup, &coming, walk);
@@ -317,9 +315,9 @@ static int members_check(struct walk *walk, const struct network_document *last)
 }
 
 int network_check(struct signd *signd, const struct network_document *network, const struct network_document *last,
-		  const struct node_set *nodes, struct refusal *refusal)
+		  const struct node_set *nodes, const struct operators_word *word, struct refusal *refusal)
 {
-	struct walk walk = { .signd = signd, .network = network, .nodes = nodes, .refusal = refusal };
+	struct walk walk = { .signd = signd, .network = network, .nodes = nodes, .word = word, .refusal = refusal };
 	uint64_t count;
 	int r;
 

@@ -19,7 +19,7 @@ static int answer_signed(struct channel *channel, struct view envelope)
 
 static int answer_refused(struct channel *channel, const struct refusal *refusal)
 {
-	struct msg_sign_refused answer = { .last = refusal->last, .reason = text_view(refusal->reason) };
+	struct msg_sign_refused answer = { .last = refusal->last, .reason = text_view(refusal->reason), .cosign = refusal->cosign };
 
 	log_warning("refused: %s", refusal->reason);
 	return channel_send(channel, MSG_sign_refused, &answer, NULL);
@@ -76,6 +76,7 @@ static int network_step(struct signd *signd, const struct msg_sign_network *requ
 			const struct network_document *network, const struct signed_document *last, struct refusal *refusal,
 			struct pack_writer *out)
 {
+	struct operators_word word = { .listed = false };
 	struct network_document before;
 	struct envelope envelope;
 	int r;
@@ -89,7 +90,9 @@ static int network_step(struct signd *signd, const struct msg_sign_network *requ
 			r = network_document_decode(envelope.payload, &before);
 	}
 	if (r == 0)
-		r = network_check(signd, network, last->envelope ? &before : NULL, nodes, refusal);
+		r = list_take(signd, network, request->payload, request->list, request->cosign, nodes, &word, refusal);
+	if (r == 0)
+		r = network_check(signd, network, last->envelope ? &before : NULL, nodes, &word, refusal);
 	if (r == 0)
 		r = sign_and_note(signd, DOC_network, request->payload, &network->header, out);
 	return r;

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "libdoc/admission.h"
 #include "libdoc/host.h"
 #include "libdoc/keyset.h"
 #include "libdoc/network.h"
@@ -34,6 +35,7 @@ struct signd {
 /** Why something is not signed, for the answer and the log. */
 struct refusal {
 	uint64_t last; /* generation last signed for the document, 0: none */
+	bool cosign;   /* with an operator's co-signature it would be signed */
 	char reason[REASON_BYTES];
 };
 
@@ -69,13 +71,41 @@ _must_check_ int node_set_new(const uint8_t *bytes, size_t n, struct node_set **
 void node_set_free(struct node_set *set);
 DEFINE_CLEANUP(struct node_set *, node_set_free)
 
+/** @return 0; -ENOENT */
+_must_check_ int node_set_find(const struct node_set *set, const struct hash *name, struct view *bytes);
+
+/* -- check_list.c -- */
+
+/** What an operator signed beside a manifest. */
+struct operators_word {
+	bool listed;    /* the network has an admission list */
+	bool news;      /* another one than with the last manifest */
+	struct admission list;
+	bool cosigned;  /* for this very manifest */
+};
+
+/**
+ * Take in what came with a manifest: the admission list, signed by an operator and not older than the last one, or the last one if none came; and the
+ * co-signature. Within a transaction.
+ * @return 0; -EPERM refused; negative errno
+ */
+_must_check_ int list_take(struct signd *signd, const struct network_document *network, struct view payload, struct view list, struct view cosign,
+			   const struct node_set *nodes, struct operators_word *word, struct refusal *refusal);
+/**
+ * Hold a manifest against its operators' list: it is locked exactly if that says so, its peers are on it, and those of networks that are bridged with it. And against the
+ * lists of networks that it is bridged with.
+ * @param last NULL: none
+ */
+_must_check_ int list_check(struct signd *signd, const struct network_document *network, const struct network_document *last,
+			    const struct node_set *nodes, const struct operators_word *word, struct refusal *refusal);
+
 /**
  * Check a network document against the last one and take its members in. Within a transaction, which the caller ends.
  * @param last the last document signed, NULL: none
  * @return 0; -EPERM refused; negative errno
  */
 _must_check_ int network_check(struct signd *signd, const struct network_document *network, const struct network_document *last,
-			       const struct node_set *nodes, struct refusal *refusal);
+			       const struct node_set *nodes, const struct operators_word *word, struct refusal *refusal);
 
 /* -- check_host.c -- */
 

@@ -25,7 +25,12 @@ static const char migration_1[] =
 static const char migration_2[] =
 	"CREATE TABLE bridges (network BLOB NOT NULL, other BLOB NOT NULL, PRIMARY KEY (network, other)) WITHOUT ROWID;";
 
-static const char *const migrations[] = { migration_1, migration_2 };
+/* The nodes of each network's admission list. */
+static const char migration_3[] =
+	"CREATE TABLE list_nodes (network BLOB NOT NULL, name BLOB NOT NULL, bytes BLOB NOT NULL, old INTEGER NOT NULL,"
+	" PRIMARY KEY (network, name)) WITHOUT ROWID;";
+
+static const char *const migrations[] = { migration_1, migration_2, migration_3 };
 
 const struct store_kind signd_store = {
 	.process = "signd",
@@ -163,6 +168,33 @@ int state_node_put(struct state *state, const struct id *network, const struct h
 int state_node_drop(struct state *state, const struct id *network, const struct hash *name)
 {
 	return done(store_exec(state->store, "DELETE FROM nodes WHERE network = $1 AND name = $2", "xh", network, name));
+}
+
+int state_list_node(struct state *state, const struct id *network, const struct hash *name, struct view *bytes)
+{
+	int r = store_first(state->store, &state->node, "SELECT bytes FROM list_nodes WHERE network = $1 AND name = $2", "xh", network, name);
+
+	if (r == 0)
+		*bytes = row_bytes(&state->node, 0);
+	return r;
+}
+
+int state_list_begin(struct state *state, const struct id *network)
+{
+	return done(store_exec(state->store, "UPDATE list_nodes SET old = 1 WHERE network = $1", "x", network));
+}
+
+int state_list_node_put(struct state *state, const struct id *network, const struct hash *name, struct view bytes)
+{
+	return done(store_exec(state->store,
+			       "INSERT INTO list_nodes (network, name, bytes, old) VALUES ($1, $2, $3, 0)"
+			       " ON CONFLICT (network, name) DO UPDATE SET old = 0",
+			       "xhb", network, name, bytes.p, bytes.n));
+}
+
+int state_list_end(struct state *state, const struct id *network)
+{
+	return done(store_exec(state->store, "DELETE FROM list_nodes WHERE network = $1 AND old = 1", "x", network));
 }
 
 int state_network_clear(struct state *state, const struct id *network)

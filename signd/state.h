@@ -51,6 +51,13 @@ _must_check_ int state_node(struct state *state, const struct id *network, const
 _must_check_ int state_node_put(struct state *state, const struct id *network, const struct hash *name, struct view bytes);
 _must_check_ int state_node_drop(struct state *state, const struct id *network, const struct hash *name);
 
+/** Nodes of a network's admission list. Bytes are borrowed until the next lookup, of whatever kind. @return 0; -ENOENT */
+_must_check_ int state_list_node(struct state *state, const struct id *network, const struct hash *name, struct view *bytes);
+/** Another list: begin, put all of its nodes, end. What was not put is gone then. */
+_must_check_ int state_list_begin(struct state *state, const struct id *network);
+_must_check_ int state_list_node_put(struct state *state, const struct id *network, const struct hash *name, struct view bytes);
+_must_check_ int state_list_end(struct state *state, const struct id *network);
+
 /** Forget all nodes, members and addresses of a network, before it is taken in anew. */
 _must_check_ int state_network_clear(struct state *state, const struct id *network);
 

@@ -23,6 +23,7 @@ class Agent:
         self.addresses = []           # underlay, "192.0.2.1:51820"
         self.entries = {}             # what is in force: (type, id) -> [type, id, epoch, generation, hash]
         self.roots = {}               # of networks
+        self.lists = {}               # roots of their admission lists
         self.nodes, self.documents = {}, {}
         self.clock_offset = 0
         self.from_address = None      # what a proxy says of it
@@ -95,7 +96,8 @@ class Agent:
 
     def have(self):
         """What is in force, as a poll tells it."""
-        return wire.pack([entry + [self.roots.get(key[1], wire.ZERO_HASH) if key[0] == wire.NETWORK else wire.ZERO_HASH]
+        return wire.pack([entry + [self.lists.get(key[1], wire.ZERO_HASH) if key[0] == wire.ADMISSION else
+                          self.roots.get(key[1], wire.ZERO_HASH) if key[0] == wire.NETWORK else wire.ZERO_HASH]
                           for key, entry in self.entries.items()])
 
     def poll_body(self, wait=0, receipts=(), registration=b"", nonce=None, have=None):
@@ -124,14 +126,18 @@ class Agent:
         for blob in blobs:
             self.documents[wire.hash_of(blob)] = blob
         self.entries = {(entry[0], entry[1]): entry for entry in entries}
-        self.roots = {}
+        self.roots, self.lists = {}, {}
+        signers = {wire.KEYSET: self.plane.root, wire.ADMISSION: self.plane.operator}
         for kind, object_id, epoch, generation, name in entries:
-            payload = unpacked = wire.opened(self.documents[name], kind, self.plane.root.public if kind == wire.KEYSET
-                                             else self.plane.signd.public)
+            payload = unpacked = wire.opened(self.documents[name], kind, signers.get(kind, self.plane.signd).public)
             assert unpacked[0][2:5] == [object_id, epoch, generation]
             if kind == wire.NETWORK:
                 self.roots[object_id] = payload[8]
                 assert len(self.peers(object_id)) == payload[7], "the manifest counts peers"
+            if kind == wire.ADMISSION:
+                self.lists[object_id] = payload[3]
+                assert len(self.admitted(object_id)) == payload[2], "the list counts hosts"
+                assert not payload[1] & 1 or set(self.peers(object_id)) <= self.admitted(object_id), "only admitted hosts are peers"
         return len(blobs)
 
     def blobs(self, names):
@@ -159,6 +165,10 @@ class Agent:
             body = wire.pack([self.deployment, entry[0], entry[1], entry[2]])
             assert wire.verifies(entry[3], wire.pae("loopback/statement/1", body), entry[0])
         return peers
+
+    def admitted(self, network):
+        """The ids on a network's list."""
+        return wire.listed(self.lists[network], self.documents)
 
     def network_ids(self):
         """Of the networks that it is in."""

@@ -91,10 +91,11 @@ class Answer:
         return wire.unpack(self.body)
 
 
-def keyset(root, online, epoch=1, generation=1, not_after=0, deployment=DEPLOYMENT, usage=wire.KEY_ONLINE, signers=None):
+def keyset(root, online, epoch=1, generation=1, not_after=0, deployment=DEPLOYMENT, usage=wire.KEY_ONLINE, signers=None,
+           operators=()):
     """A signed keyset."""
     payload = [wire.header(deployment, wire.ZERO_ID, deployment, epoch, generation), "test", root.public,
-               [[key, usage, not_after] for key in online]]
+               [[key, usage, not_after] for key in online] + [[key, wire.KEY_OPERATOR, not_after] for key in operators]]
     return wire.envelope(wire.KEYSET, payload, *(signers or [root]))
 
 
@@ -120,7 +121,8 @@ class Plane:
         self.root = wire.Key("root")
         self.deployment = DEPLOYMENT
         self.signd = Signd(self.folder, self.root, *signd_options)
-        self.keyset = keyset(self.root, [self.signd.public])
+        self.operator = wire.Key("operator")  # whose secret neither daemon has
+        self.keyset = keyset(self.root, [self.signd.public], operators=[self.operator.public])
         self.state = os.path.join(self.folder, "controld")
         path = os.path.join(self.folder, "keyset")
         with open(path, "wb") as file:

@@ -56,12 +56,13 @@ class SignClient:
         """Ask for a signature."""
         return self.call([SIGN, kind, wire.pack(payload)])
 
-    def network(self, payload, nodes, seal=True):
-        """Ask for the signature of a network."""
+    def network(self, payload, nodes, seal=True, admission=b"", cosign=b""):
+        """Ask for the signature of a network, with what operators signed."""
         data = blob_bytes(nodes)
         fd = sealed_memfd(data) if seal else os.memfd_create("nodes")
         try:
-            return self.call([SIGN_NETWORK, wire.pack(payload), len(nodes), len(data)], [fd])
+            return self.call([SIGN_NETWORK, payload if isinstance(payload, bytes) else wire.pack(payload), admission, cosign, len(nodes),
+                              len(data)], [fd])
         finally:
             os.close(fd)
 

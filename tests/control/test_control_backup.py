@@ -373,7 +373,8 @@ def test_the_schema_of_an_older_backup_is_brought_up_to_date(plane, enrolled):
     with open(old, "wb") as file:
         file.write(content[512:])
     with sqlite3.connect(old) as database:
-        database.execute("DROP TABLE packages")
+        for undo in ("DROP TABLE packages", "DROP TABLE admissions", "DROP TABLE list_nodes", "ALTER TABLE memberships DROP COLUMN waits"):
+            database.execute(undo)
         database.execute("PRAGMA user_version = 1")
     with open(old, "rb") as file:
         body = file.read()

@@ -279,7 +279,8 @@ def test_states_of_a_host(plane, enrolled):
     shown = plane.ok("GET", f"/hosts/{host.name}")
     assert shown["state"] == "online" and shown["backend"] == "userspace" and shown["agent_version"] == "0.1.0"
     assert {entry["type"] for entry in shown["receipt"]["generations"]} == {"keyset", "host", "network"}
-    assert shown["networks"] == [{"id": plane.network.hex(), "name": "mesh", "addresses": ["10.7.0.1/32"]}]
+    assert shown["networks"] == [{"id": plane.network.hex(), "name": "mesh", "addresses": ["10.7.0.1/32"],
+                                  "awaiting_admission": False}]
     plane.controld.stop()
     import sqlite3
     with sqlite3.connect(os.path.join(plane.state, "control.db")) as database:

@@ -13,9 +13,10 @@ _SODIUM = ctypes.CDLL("libsodium.so.23")
 if _SODIUM.sodium_init() < 0:
     raise RuntimeError("libsodium does not start")
 
-KEYSET, HEAD, NETWORK, HOST, REGISTRATION, RECEIPT, DEPARTURE = 1, 2, 3, 4, 5, 6, 7
+KEYSET, HEAD, NETWORK, HOST, REGISTRATION, RECEIPT, DEPARTURE, ADMISSION, COSIGN = 1, 2, 3, 4, 5, 6, 7, 8, 9
 TYPE_NAMES = {KEYSET: "loopback/keyset/1", HEAD: "loopback/head/1", NETWORK: "loopback/network/1", HOST: "loopback/host/1",
-              REGISTRATION: "loopback/registration/1", RECEIPT: "loopback/receipt/1", DEPARTURE: "loopback/departure/1"}
+              REGISTRATION: "loopback/registration/1", RECEIPT: "loopback/receipt/1", DEPARTURE: "loopback/departure/1",
+              ADMISSION: "loopback/admission/1", COSIGN: "loopback/cosign/1"}
 KEY_ONLINE, KEY_OPERATOR = 1, 2
 ZERO_ID = bytes(16)
 ZERO_HASH = bytes(32)
@@ -199,6 +200,33 @@ def trie(peers):
 
     root = build(list(peers), 0)
     return root, nodes
+
+
+def listing(ids):
+    """(root, {name: bytes}) of an admission list; built from nothing, without regard to speed."""
+    nodes = {}
+
+    def nibble(one, depth):
+        return one[depth // 2] & 15 if depth % 2 else one[depth // 2] >> 4
+
+    def build(some, depth):
+        if len(some) <= 64:
+            data = pack([0, b"".join(sorted(some))])
+        else:
+            children = [[one for one in some if nibble(one, depth) == i] for i in range(16)]
+            data = pack([1, [build(child, depth + 1) if child else b"" for child in children]])
+        nodes[hash_of(data)] = data
+        return hash_of(data)
+
+    return build(list(ids), 0), nodes
+
+
+def listed(root, nodes):
+    """The ids below a root, as a set; KeyError if a node is missing."""
+    kind, content = unpack(nodes[root])
+    if kind == 0:
+        return {content[i:i + 16] for i in range(0, len(content), 16)}
+    return set().union(*(listed(child, nodes) for child in content if child))
 
 
 def trie_peers(root, nodes):
