@@ -44,6 +44,39 @@ static const struct cli_option sign_options[] = {
 	END,
 };
 
+#define OPERATOR_PASSPHRASE { .name = "passphrase-file", .value = "FILE", .help = "a file with the key's passphrase; - is stdin" }
+#define OPERATOR_KEY { .name = "operator-key", .value = "FILE", .help = "the operator key that signs", .needed = true }
+#define LIST_OPTIONS                                                                                                     \
+	OPERATOR_KEY, OPERATOR_PASSPHRASE,                                                                               \
+	{ .name = "accept-older", .help = "go on from a list older than one seen before" },                             \
+	{ .name = "generation", .value = "N", .help = "of the new list; else the next" }
+
+static const struct cli_option create_operator_options[] = {
+	{ .name = "out", .value = "FILE", .help = "gets the key, mode 0600", .needed = true },
+	{ .name = "name", .value = "NAME", .help = "whose it is, for people" },
+	OPERATOR_PASSPHRASE,
+	END,
+};
+
+static const struct cli_option lock_options[] = {
+	LIST_OPTIONS,
+	{ .name = "admit", .value = "ID", .help = "a host, as 'loopback status' on it shows", .repeats = true },
+	{ .name = "admit-file", .value = "FILE", .help = "the ids of more, one a line; - is stdin" },
+	{ .name = "all", .help = "admit all that the control plane says are in it" },
+	{ .name = "bridge", .value = "ID", .help = "a network that may be bridged; or none", .repeats = true },
+	END,
+};
+
+static const struct cli_option list_options[] = { LIST_OPTIONS, END };
+
+static const struct cli_option admit_options[] = {
+	{ .name = "network", .value = "NAME", .help = "the locked network", .needed = true },
+	LIST_OPTIONS,
+	END,
+};
+
+static const struct cli_option cosign_options[] = { OPERATOR_KEY, OPERATOR_PASSPHRASE, END };
+
 static const struct cli_option show_keyset_options[] = {
 	{ .name = "root-pub", .value = "FILE", .help = "verify by this root; else by the context's" },
 	END,
@@ -120,6 +153,8 @@ static const struct cli_command commands[] = {
 	{ "root", "print", "FILE", "Print a root key for paper (offline)", passphrase_options, root_print },
 	{ "root", "restore", "", "Make a root key file of a printed page, from stdin", create_root_options, root_restore },
 
+	{ "operator", "create", "", "Make an operator's key", create_operator_options, operator_create },
+
 	{ "keyset", "show", "", "Show the keyset that hosts get", NULL, keyset_show },
 	{ "keyset", "publish", "FILE", "Hand a signed keyset to the control plane", NULL, keyset_publish },
 
@@ -132,11 +167,17 @@ static const struct cli_command commands[] = {
 	{ "network", "list", "", "List networks", NULL, network_list },
 	{ "network", "show", "NETWORK", "Show a network", NULL, network_show },
 	{ "network", "status", "NETWORK", "Show what each host has acknowledged", status_options, network_status },
+	{ "network", "lock", "NETWORK", "Let in only hosts that operators admit", lock_options, network_lock },
+	{ "network", "unlock", "NETWORK", "Leave it to the control plane again", list_options, network_unlock },
+	{ "network", "admission", "NETWORK", "Verify and show who is admitted, and who waits", NULL, network_admission },
+	{ "network", "cosign", "NETWORK", "Stand for a change that signd does not sign alone", cosign_options, network_cosign },
 	{ "network", "delete", "NETWORK", "Delete a network that no host is in", NULL, network_delete },
 
 	{ "host", "list", "", "List hosts", host_list_options, host_list },
 	{ "host", "show", "HOST", "Show a host and its last result", NULL, host_show },
 	{ "host", "join", "HOST NETWORK", "Put a host into a network", NULL, host_join },
+	{ "host", "admit", "HOST", "Let a host into a locked network", admit_options, host_admit },
+	{ "host", "evict", "HOST", "Take a host off a locked network's list", admit_options, host_evict },
 	{ "host", "leave", "HOST NETWORK", "Take a host out of a network", NULL, host_leave },
 	{ "host", "retire", "HOST", "Take a host out of everything, for good", NULL, host_retire },
 	{ "host", "endpoint", "HOST [ADDRESS:PORT]", "Say where peers reach a host", endpoint_options, host_endpoint },

@@ -34,6 +34,19 @@ static int config_path(const struct cli_voice *voice, char out[static PATH_MAX])
 	return CLI_OK;
 }
 
+int context_beside(const struct cli_voice *voice, const char *name, char *out, size_t size)
+{
+	char path[PATH_MAX];
+	int r = config_path(voice, path);
+	char *slash = strrchr(path, '/');
+
+	if (r)
+		return r;
+	if (snprintf(out, size, "%.*s%s", slash ? (int)(slash - path) + 1 : 0, path, name) >= (int)size)
+		return cli_fail(voice, CLI_REFUSED, "config", "the path of the configuration is too long");
+	return CLI_OK;
+}
+
 static int config_parse(const struct cli_voice *voice, const char *path, const char *text, size_t n, json_t **config)
 {
 	json_error_t error;

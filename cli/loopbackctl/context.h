@@ -23,6 +23,9 @@ _must_check_ int context_get(struct cli *cli, struct context *context);
 /** The root of the context that this run works in, without complaint. @return whether there is one */
 bool context_root(struct cli *cli, uint8_t root[static KEY_BYTES]);
 
+/** The path of a file beside the configuration. Reports failures itself. @return CLI_OK, or what the program ends with */
+_must_check_ int context_beside(const struct cli_voice *voice, const char *name, char *out, size_t size);
+
 /** Read a root's public key: 64 hexadecimal digits in a file. Reports failures itself. @return CLI_OK, or what the program ends
  * with */
 _must_check_ int root_public_read(const struct cli_voice *voice, const char *path, uint8_t root[static KEY_BYTES]);

@@ -96,6 +96,8 @@ static const struct column network_columns[] = {
 	{ "GENERATION", "generation", AS_NUMBER },
 	{ "MTU", "mtu", AS_NUMBER },
 	{ "KEEPALIVE", "keepalive", AS_NUMBER },
+	{ "LOCKED", "locked", AS_YES },
+	{ "AWAITING", "awaiting_admission", AS_NUMBER },
 	{ "ORGANIZATION", "organization", AS_TEXT },
 	{ "WORKSPACE", "workspace", AS_TEXT },
 	{ "ID", "id", AS_TEXT },

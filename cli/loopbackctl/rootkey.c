@@ -15,7 +15,14 @@
 #define OPS_MAX 64
 #define MEMORY_MAX (2048ull * 1024 * 1024)
 
-static const char first_line[] = "loopback root key 1";
+/* Keys that are kept alike: one that can sign keysets, one that can sign what operators do. None is taken for the other. */
+struct key_kind {
+	const char *word, *code, *first_line, *lost;
+};
+
+static const struct key_kind root_kind = { "root key", "root-key", "loopback root key 1", "Restore it from paper: loopbackctl root restore" };
+static const struct key_kind operator_kind = { "operator key", "operator-key", "loopback operator key 1",
+					       "Make another one (loopbackctl operator create), and a keyset that lists it instead" };
 
 struct passphrase {
 	char text[PASSPHRASE_BYTES_MAX];
@@ -148,13 +155,12 @@ static int open_locked(const struct cli_voice *voice, const char *path, const ch
 	return CLI_OK;
 }
 
-static int malformed(const struct cli_voice *voice, const char *path, const char *what)
+static int malformed(const struct cli_voice *voice, const struct key_kind *kind, const char *path, const char *what)
 {
-	return cli_fail(voice, CLI_REFUSED, "root-key",
-			"%s is not a whole root key: %s. Restore it from paper: loopbackctl root restore", path, what);
+	return cli_fail(voice, CLI_REFUSED, kind->code, "%s is not a whole %s: %s. %s", path, kind->word, what, kind->lost);
 }
 
-static int parse_key(const struct cli_voice *voice, const char *path, const char *passphrase_file, char *text,
+static int parse_key(const struct cli_voice *voice, const struct key_kind *kind, const char *path, const char *passphrase_file, char *text,
 		     struct root_key *key)
 {
 	char *name = field(text, "name"), *public = field(text, "public"), *seed_hex = field(text, "seed");
@@ -166,13 +172,13 @@ static int parse_key(const struct cli_voice *voice, const char *path, const char
 
 	end_lines(text);
 	if (!public || hex_parse(public, expected, sizeof(expected)) < 0)
-		return malformed(voice, path, "its line 'public' is missing or broken");
+		return malformed(voice, kind, path, "its line 'public' is missing or broken");
 	if (seed_hex) {
 		if (hex_parse(seed_hex, seed, sizeof(seed)) < 0)
-			return malformed(voice, path, "its line 'seed' is not 64 hexadecimal digits");
+			return malformed(voice, kind, path, "its line 'seed' is not 64 hexadecimal digits");
 	} else {
 		if (!argon2id || !box || parse_locked(argon2id, box, &locked) < 0)
-			return malformed(voice, path, "it has neither a line 'seed' nor sound lines 'argon2id' and 'box'");
+			return malformed(voice, kind, path, "it has neither a line 'seed' nor sound lines 'argon2id' and 'box'");
 		r = open_locked(voice, path, passphrase_file, &locked, seed);
 	}
 	if (r)
@@ -182,12 +188,13 @@ static int parse_key(const struct cli_voice *voice, const char *path, const char
 	(void)snprintf(key->name, sizeof(key->name), "%.*s", NAME_BYTES_MAX, name ? name : "");
 	if (memcmp(key->public, expected, KEY_BYTES) != 0) {
 		root_key_wipe(key);
-		return malformed(voice, path, "its public key does not belong to its seed");
+		return malformed(voice, kind, path, "its public key does not belong to its seed");
 	}
 	return CLI_OK;
 }
 
-int root_key_read(const struct cli_voice *voice, const char *path, const char *passphrase_file, struct root_key *key)
+static int key_read(const struct cli_voice *voice, const struct key_kind *kind, const char *path, const char *passphrase_file,
+		    struct root_key *key)
 {
 	CLEANUP(buffer_wipe) char text[ROOT_FILE_BYTES_MAX];
 	ssize_t n;
@@ -199,21 +206,40 @@ int root_key_read(const struct cli_voice *voice, const char *path, const char *p
 				path);
 	n = file_read(path, text, sizeof(text));
 	if (n == -EMSGSIZE)
-		return malformed(voice, path, "it is too long");
+		return malformed(voice, kind, path, "it is too long");
 	if (n < 0)
-		return cli_fail(voice, CLI_REFUSED, "root-key", "cannot read the root key %s: %s", path, strerror((int)-n));
-	if (strncmp(text, first_line, strlen(first_line)) != 0)
-		return malformed(voice, path, "it does not begin with 'loopback root key 1'");
-	return parse_key(voice, path, passphrase_file, text, key);
+		return cli_fail(voice, CLI_REFUSED, kind->code, "cannot read the %s %s: %s", kind->word, path, strerror((int)-n));
+	if (strncmp(text, kind->first_line, strlen(kind->first_line)) != 0) {
+		char what[80];
+
+		(void)snprintf(what, sizeof(what), "it does not begin with '%s'", kind->first_line);
+		return malformed(voice, kind, path, what);
+	}
+	return parse_key(voice, kind, path, passphrase_file, text, key);
+}
+
+int root_key_read(const struct cli_voice *voice, const char *path, const char *passphrase_file, struct root_key *key)
+{
+	return key_read(voice, &root_kind, path, passphrase_file, key);
+}
+
+int operator_key_read(const struct cli_voice *voice, const char *path, const char *passphrase_file, struct root_key *key)
+{
+	return key_read(voice, &operator_kind, path, passphrase_file, key);
 }
 
 /* -- Writing. ---------------------------------------------------------------------------------------------------- */
 
-static int lock_seed(const struct cli_voice *voice, const char *passphrase_file, const uint8_t *seed, struct locked_seed *locked)
+static int lock_seed(const struct cli_voice *voice, const struct key_kind *kind, const char *passphrase_file, const uint8_t *seed,
+		     struct locked_seed *locked)
 {
 	CLEANUP(passphrase_wipe) struct passphrase passphrase = { .n = 0 };
 	uint8_t key[crypto_secretbox_KEYBYTES];
-	int r = passphrase_get(voice, passphrase_file, "the new root key", &passphrase);
+	char what[32];
+	int r;
+
+	(void)snprintf(what, sizeof(what), "the new %s", kind->word);
+	r = passphrase_get(voice, passphrase_file, what, &passphrase);
 
 	if (r)
 		return r;
@@ -231,7 +257,8 @@ static int lock_seed(const struct cli_voice *voice, const char *passphrase_file,
 	return CLI_OK;
 }
 
-int root_key_write(const struct cli_voice *voice, const char *path, const char *passphrase_file, const struct root_key *key)
+static int key_write(const struct cli_voice *voice, const struct key_kind *kind, const char *path, const char *passphrase_file,
+		     const struct root_key *key)
 {
 	CLEANUP(buffer_wipe) char text[ROOT_FILE_BYTES_MAX];
 	char public[2 * KEY_BYTES + 1], hex[2 * BOX_BYTES + 1], salt[2 * crypto_pwhash_SALTBYTES + 1];
@@ -239,24 +266,34 @@ int root_key_write(const struct cli_voice *voice, const char *path, const char *
 	int r;
 
 	if (passphrase_file) {
-		r = lock_seed(voice, passphrase_file, key->secret, &locked);
+		r = lock_seed(voice, kind, passphrase_file, key->secret, &locked);
 		if (r)
 			return r;
 		(void)snprintf(text, sizeof(text), "%s\nname: %s\npublic: %s\nargon2id: %" PRIu64 " %" PRIu64 " %s\nbox: %s\n",
-			       first_line, key->name, hex_format(key->public, KEY_BYTES, public), locked.ops, locked.memory,
+			       kind->first_line, key->name, hex_format(key->public, KEY_BYTES, public), locked.ops, locked.memory,
 			       hex_format(locked.salt, sizeof(locked.salt), salt),
 			       hex_format(locked.box, sizeof(locked.box), hex));
 	} else {
 		/* libsodium's secret key begins with the seed */
-		(void)snprintf(text, sizeof(text), "%s\nname: %s\npublic: %s\nseed: %s\n", first_line, key->name,
+		(void)snprintf(text, sizeof(text), "%s\nname: %s\npublic: %s\nseed: %s\n", kind->first_line, key->name,
 			       hex_format(key->public, KEY_BYTES, public), hex_format(key->secret, SEED_BYTES, hex));
 		sodium_memzero(hex, sizeof(hex));
 	}
 	r = file_create(path, text, strlen(text), 0600);
 	if (r == -EEXIST)
 		return cli_fail(voice, CLI_REFUSED, "exists",
-				"%s exists and a root key is never written over; choose another folder", path);
+				"%s exists and a %s is never written over; choose another place", path, kind->word);
 	if (r < 0)
-		return cli_fail(voice, CLI_REFUSED, "root-key", "cannot write %s: %s", path, strerror(-r));
+		return cli_fail(voice, CLI_REFUSED, kind->code, "cannot write %s: %s", path, strerror(-r));
 	return CLI_OK;
+}
+
+int root_key_write(const struct cli_voice *voice, const char *path, const char *passphrase_file, const struct root_key *key)
+{
+	return key_write(voice, &root_kind, path, passphrase_file, key);
+}
+
+int operator_key_write(const struct cli_voice *voice, const char *path, const char *passphrase_file, const struct root_key *key)
+{
+	return key_write(voice, &operator_kind, path, passphrase_file, key);
 }

@@ -47,6 +47,11 @@ _must_check_ int root_key_read(const struct cli_voice *voice, const char *path, 
 _must_check_ int root_key_write(const struct cli_voice *voice, const char *path, const char *passphrase_file,
 				const struct root_key *key);
 
+/** The same for an operator's key, whose file begins with "loopback operator key 1". */
+_must_check_ int operator_key_read(const struct cli_voice *voice, const char *path, const char *passphrase_file, struct root_key *key);
+_must_check_ int operator_key_write(const struct cli_voice *voice, const char *path, const char *passphrase_file,
+				    const struct root_key *key);
+
 /* -- On paper (paper.c). ----------------------------------------------------------------------------------------- */
 
 /** Print the seed in four numbered lines, each with its own checksum, and the public key. */

@@ -10,7 +10,7 @@ _loopbackctl()
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
 		[[ $word == -* ]] || given+=("$word")
 	done
-	if [[ $previous == --* && $previous == *@(file|pub|ca|out|root|old|new|keyset|after) ]]; then
+	if [[ $previous == --* && $previous == *@(file|pub|ca|out|root|old|new|keyset|after|key) ]]; then
 		mapfile -t COMPREPLY < <(compgen -f -- "$current")
 		return
 	fi

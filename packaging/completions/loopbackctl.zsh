@@ -8,7 +8,7 @@ local -a given found
 for line in "${(@)words[2,CURRENT-1]}"; do
 	[[ $line == -* ]] || given+=($line)
 done
-if [[ ${words[CURRENT-1]} == --*(file|pub|ca|out|root|old|new|keyset|after) ]]; then
+if [[ ${words[CURRENT-1]} == --*(file|pub|ca|out|root|old|new|keyset|after|key) ]]; then
 	_files
 	return
 fi

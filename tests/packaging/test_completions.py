@@ -17,6 +17,7 @@ QUESTIONS = [
     ("loopbackctl", "host re", {"retire"}),
     ("loopbackctl", "token create --desc", {"--description"}),
     ("loopbackctl", "root sign-keyset --root root.k", {"root.key"}),
+    ("loopbackctl", "network lock --operator-key root.k", {"root.key"}),
 ]
 
 
