@@ -51,9 +51,10 @@ static int peer_add(const struct wg_device_state *device _unused_, const struct 
 	return out->error;
 }
 
-static void put_network(struct pack_writer *out, const struct network_document *network, const struct host_network *member)
+static void put_network(struct pack_writer *out, const struct network_document *network, const struct host_network *member,
+			const struct admission *list)
 {
-	pack_put_array(out, 9);
+	pack_put_array(out, 11);
 	pack_put_bytes(out, network->header.id.b, ID_BYTES);
 	pack_put_text(out, network->name);
 	pack_put_u64(out, network->header.epoch);
@@ -67,6 +68,8 @@ static void put_network(struct pack_writer *out, const struct network_document *
 	for (unsigned i = 0; i < network->cidr_count; i++)
 		pack_put_prefix(out, &network->cidrs[i]);
 	pack_put_u64(out, network->count);
+	pack_put_bool(out, list && list->flags & ADMISSION_LOCKED);
+	pack_put_u64(out, list ? list->header.generation : 0);
 }
 
 static uint64_t seconds_since(uint64_t then_ms)
@@ -91,7 +94,8 @@ static void put_view(struct pack_writer *out, const struct netd *netd, const str
 	pack_put_u64(out, netd->overlay.listen_port);
 	pack_put_array(out, mesh ? mesh->network_count : 0);
 	for (unsigned i = 0; mesh && i < mesh->network_count; i++)
-		put_network(out, &mesh->networks[i], i < mesh->host.network_count ? &mesh->host.networks[i] : NULL);
+		put_network(out, &mesh->networks[i], i < mesh->host.network_count ? &mesh->host.networks[i] : NULL,
+			    mesh_list(mesh, &mesh->networks[i].header.id));
 	pack_put_array(out, 4);
 	pack_put_u64(out, (uint64_t)netd->last.outcome);
 	pack_put_text(out, netd->last.refusal.code);

@@ -39,7 +39,7 @@ static void read_network(struct pack_cursor *cursor, struct mesh_network *networ
 {
 	struct pack_cursor inner;
 
-	(void)pack_array(cursor, 9, 9, &inner);
+	(void)pack_array(cursor, 11, 11, &inner);
 	pack_fixed(&inner, network->id.b, ID_BYTES);
 	pack_text_copy(&inner, network->name, sizeof(network->name));
 	network->epoch = pack_u64(&inner, UINT32_MAX);
@@ -49,6 +49,8 @@ static void read_network(struct pack_cursor *cursor, struct mesh_network *networ
 	network->address_count = read_prefixes(&inner, network->addresses, ADDRESSES_MAX);
 	network->cidr_count = read_prefixes(&inner, network->cidrs, CIDRS_MAX);
 	network->hosts = pack_u64(&inner, UINT32_MAX);
+	network->locked = pack_bool(&inner);
+	network->list = pack_u64(&inner, UINT64_MAX);
 	pack_close(cursor, &inner);
 }
 

@@ -6,7 +6,8 @@
  * WireGuard public key or empty, listen port, [network ...], [outcome, code, reason, seconds ago], drift mended,
  * [confirm, code, reason, seconds since], [peer ...]]
  *
- *   network: [id, name, epoch, generation, mtu, keepalive, [own address ...], [CIDR ...], hosts in it, this one too]
+ *   network: [id, name, epoch, generation, mtu, keepalive, [own address ...], [CIDR ...], hosts in it, this one too,
+ *             locked, generation of its admission list or 0]
  *   peer:    [host id or empty, WireGuard key, [allowed ...], endpoint or nil, handshake in Unix seconds, received, sent,
  *             keepalive]
  */
@@ -23,6 +24,8 @@ struct mesh_network {
 	struct id id;
 	char name[NAME_BYTES_MAX + 1];
 	uint64_t epoch, generation, mtu, keepalive, hosts;
+	bool locked;
+	uint64_t list; /* generation of the admission list; 0: none */
 	unsigned address_count, cidr_count;
 	struct prefix addresses[ADDRESSES_MAX];
 	struct prefix cidrs[CIDRS_MAX];

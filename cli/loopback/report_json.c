@@ -33,6 +33,8 @@ static void emit_networks(struct emit *emit, const struct mesh_view *view)
 		emit_prefixes(emit, "addresses", network->addresses, network->address_count);
 		emit_prefixes(emit, "cidrs", network->cidrs, network->cidr_count);
 		emit_u64(emit, "hosts", network->hosts);
+		emit_bool(emit, "locked", network->locked);
+		emit_u64(emit, "admission_generation", network->list);
 		emit_end(emit);
 	}
 	emit_end(emit);

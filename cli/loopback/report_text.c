@@ -189,7 +189,7 @@ static void tell_link(const struct link_report *link)
 
 static int tell_networks(struct cli *cli, const struct mesh_view *view)
 {
-	static const char *const titles[] = { "NETWORK", "GENERATION", "ADDRESSES", "HOSTS", "MTU", "KEEPALIVE", "RANGES" };
+	static const char *const titles[] = { "NETWORK", "GENERATION", "ADDRESSES", "HOSTS", "MTU", "KEEPALIVE", "ADMISSION", "RANGES" };
 	_cleanup_columns_ struct columns table = { .titles = titles, .count = ARRAY_SIZE(titles) };
 	char text[512];
 
@@ -204,6 +204,10 @@ static int tell_networks(struct cli *cli, const struct mesh_view *view)
 		columns_cell(&table, "%" PRIu64, network->hosts);
 		columns_cell(&table, "%" PRIu64, network->mtu);
 		columns_cell(&table, "%" PRIu64 " s", network->keepalive);
+		if (network->locked)
+			columns_cell(&table, "locked, list %" PRIu64, network->list);
+		else
+			columns_cell(&table, "open");
 		columns_cell(&table, "%s", prefixes(network->cidrs, network->cidr_count, text, sizeof(text)));
 	}
 	(void)fputc('\n', stdout);
