@@ -135,7 +135,7 @@ static int list_put(struct controld *controld, const struct list *list)
 	if (r >= 0)
 		r = admission_build(list->ids, list->count, node_emit, &emission, &root);
 	if (r >= 0)
-		r = document_put(controld, DOC_admission, &list->document.header, &root, &envelope);
+		r = document_put(controld, DOC_admission, &list->document.header, &root, 0, &envelope);
 	if (r >= 0)
 		r = store_exec(controld->store,
 			       "UPDATE admissions SET ids = pending_ids, pending = NULL, pending_ids = NULL WHERE network = $1", "d", &list->network);

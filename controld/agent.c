@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "controld/change.h"
+#include "controld/duplicates.h"
 #include "controld/membership.h"
 #include "controld/secrets.h"
 #include "libipc/log.h"
@@ -142,8 +143,10 @@ int agent_leave(struct agent_call *call)
 	_cleanup_writer_ struct pack_writer body = { 0 };
 	_cleanup_change_ struct change change = { 0 };
 	char text[ID_TEXT], who[ID_TEXT + 8];
-	int r = leave_read(call);
+	int r = machine_check(call);
 
+	if (r == 0)
+		r = leave_read(call);
 	if (r < 0)
 		return r;
 	r = change_begin(call->controld, &change);

@@ -5,6 +5,8 @@
 #include "controld/http.h"
 #include "libipc/pack.h"
 
+#define MARK_CHARS 16 /* of a process of fetchd, see duplicates.h */
+
 /* One call of an agent. */
 struct agent_call {
 	struct controld *controld;
@@ -12,6 +14,7 @@ struct agent_call {
 	struct problem problem;
 	struct id host;             /* of a signed request */
 	uint8_t host_key[KEY_BYTES];
+	char mark[MARK_CHARS + 1];  /* of a signed request; "" none */
 	char seen[ADDRESS_TEXT];    /* where it comes from; "" unknown */
 	bool kept;                  /* answered later */
 };
@@ -47,6 +50,13 @@ _must_check_ int caller_nonce(struct controld *controld, const struct id *host, 
  * @return milliseconds to wait before answering; 0 at first
  */
 unsigned caller_delay(struct controld *controld, const struct id *host, const struct hash *digest);
+/** Is something staged that this host has not acknowledged? @return since when, ms of Unix time; 0 nothing is */
+int64_t caller_behind_since(struct controld *controld, const struct id *host, bool behind);
+/** It has acknowledged something new: it is not frozen. */
+void caller_acknowledged(struct controld *controld, const struct id *host);
+/** Was its state online when it was last judged? Then one good receipt more changes nothing. */
+void caller_fine(struct controld *controld, const struct id *host, bool fine);
+bool caller_is_fine(const struct controld *controld, const struct id *host);
 /** May peers be told that this host moved? Not more than once a minute. */
 bool caller_may_move(struct controld *controld, const struct id *host);
 /** Write the last polls to the database; a timer's work. */

@@ -4,6 +4,9 @@
 #include <string.h>
 
 #include "controld/agent.h"
+#include "controld/documents.h"
+#include "controld/duplicates.h"
+#include "controld/health.h"
 #include "controld/polls.h"
 #include "controld/registration.h"
 #include "libipc/log.h"
@@ -57,6 +60,34 @@ static int poll_take_in(struct agent_call *call, const struct poll_body *poll)
 	return r;
 }
 
+/* The second of two machines learns that it is in no network: a document for its nonce alone, which no other host is ever shown. */
+static int silence(struct agent_call *call, const struct poll_body *poll)
+{
+	_cleanup_writer_ struct pack_writer head = { 0 }, document = { 0 }, answer = { 0 };
+	_cleanup_change_ struct change change = { 0 };
+	int r = change_begin(call->controld, &change);
+
+	if (r == 0)
+		r = host_silence(call->controld, &call->host, poll->nonce, &head, &document, &change.problem);
+	if (r == 0)
+		r = change_commit(&change);
+	if (r < 0) {
+		log_warning("the second machine of a host cannot be silenced yet: %s", change.problem.detail);
+		return -EREMOTEIO; /* it is refused, and asks again */
+	}
+	machine_silenced(call->controld, &call->host);
+	polls_wake_host(call->controld, &call->host);
+	pack_put_array(&answer, 3);
+	pack_put_bytes(&answer, call->controld->keyset_bytes, call->controld->keyset_n);
+	pack_put_bytes(&answer, head.bytes, head.n);
+	pack_put_array(&answer, 1);
+	pack_put_bytes(&answer, document.bytes, document.n);
+	if (answer.error)
+		return answer.error;
+	agent_answer(call, &answer);
+	return 0;
+}
+
 int agent_poll(struct agent_call *call)
 {
 	_cleanup_reader_ struct pack_reader reader = { 0 };
@@ -64,6 +95,7 @@ int agent_poll(struct agent_call *call)
 	struct poll_body poll;
 	struct poll_question question = { .host = call->host, .have = have };
 	int count = 0;
+	bool was_fine;
 	int r = poll_read(call, &reader, &poll);
 
 	if (r < 0)
@@ -72,7 +104,16 @@ int agent_poll(struct agent_call *call)
 		count = have_decode(poll.have.p, poll.have.n, have);
 	if (count < 0)
 		return poll_malformed(call);
+	r = machine_polls(call);
+	if (r == MACHINE_SILENCE)
+		return silence(call, &poll);
+	if (r != MACHINE_HOLDS)
+		return r < 0 ? r : -EREMOTEIO;
+	was_fine = caller_is_fine(call->controld, &call->host);
 	r = caller_polled(call->controld, &call->host);
+	/* One that was not heard of is back, or nothing is known of it yet. */
+	if (r == 0 && !was_fine)
+		r = health_settle(call->controld, &call->host);
 	if (r == 0)
 		r = poll_take_in(call, &poll);
 	if (r < 0)
@@ -85,20 +126,23 @@ int agent_poll(struct agent_call *call)
 
 /* -- Blobs ------------------------------------------------------------------------------------------------------------------------- */
 
-/* A host gets nodes and documents of its own networks, its own document, and nothing else. */
+/* The networks of a host, those that it reaches over a bridge included; the host is the statement's second parameter. */
+#define REACHED                                                                                                  \
+	"(SELECT network FROM memberships WHERE host = $2 AND waits = 0 UNION SELECT e.other FROM memberships m" \
+	" JOIN bridge_ends e ON e.network = m.network AND e.named = 1 WHERE m.host = $2 AND m.waits = 0)"
+
+/* A host gets nodes and documents of the networks that it reaches, its own document, and nothing else. */
 static int blob_find(struct agent_call *call, const struct hash *name, struct rows *rows, struct view *bytes)
 {
 	int r = store_first(call->controld->store, rows,
-			    "SELECT n.bytes FROM memberships m JOIN nodes n ON n.network = m.network AND n.name = $1 WHERE m.host = $2"
-			    " AND m.waits = 0 UNION ALL SELECT n.bytes FROM memberships m JOIN list_nodes n ON n.network = m.network AND n.name = $1"
-			    " WHERE m.host = $2 AND m.waits = 0",
+			    "SELECT n.bytes FROM nodes n WHERE n.name = $1 AND n.network IN " REACHED
+			    " UNION ALL SELECT l.bytes FROM list_nodes l WHERE l.name = $1 AND l.network IN " REACHED,
 			    "hd", name, &call->host);
 
 	if (r == -ENOENT)
 		r = store_first(call->controld->store, rows,
-				"SELECT d.envelope FROM memberships m JOIN documents d ON d.type IN (3, 8) AND d.id = m.network"
-				" WHERE m.host = $1 AND m.waits = 0 AND d.hash = $2",
-				"dh", &call->host, name);
+				"SELECT d.envelope FROM documents d WHERE d.type IN (3, 8) AND d.hash = $1 AND d.id IN " REACHED, "hd", name,
+				&call->host);
 	if (r == -ENOENT)
 		r = store_first(call->controld->store, rows, "SELECT envelope FROM documents WHERE type = 4 AND id = $1 AND hash = $2", "dh",
 				&call->host, name);

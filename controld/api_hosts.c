@@ -5,7 +5,9 @@
 
 #include "controld/agent.h"
 #include "controld/call.h"
+#include "controld/duplicates.h"
 #include "controld/endpoints.h"
+#include "controld/health.h"
 #include "controld/membership.h"
 #include "controld/polls.h"
 #include "libipc/log.h"
@@ -24,32 +26,22 @@ json_t *endpoint_json(const struct rows *rows, int first_column)
 	return json_string(endpoint_format(&endpoints[0], text));
 }
 
-static const char *state_of(const struct rows *rows, int64_t last_poll, bool has_receipt)
-{
-	if (strcmp(row_text(rows, 3), "retired") == 0)
-		return "retired";
-	if (!has_receipt && strcmp(row_text(rows, 3), "active") == 0 && now_ms() - row_i64(rows, 12) < OFFLINE_AFTER_MS)
-		return "enrolling";
-	if (strcmp(row_text(rows, 3), "active") != 0 || now_ms() - last_poll > OFFLINE_AFTER_MS)
-		return "offline";
-	return has_receipt ? "online" : "enrolling";
-}
-
 static json_t *receipt_json(struct store *store, const char *host)
 {
 	_cleanup_rows_ struct rows rows = { 0 };
 	json_t *entries;
 	int r = store_first(store, &rows,
-			    "SELECT outcome, code, reason, at, entries, apply_us, peers FROM receipts WHERE host = $1"
+			    "SELECT outcome, code, reason, at, entries, apply_us, peers, confirm, mended FROM receipts WHERE host = $1"
 			    " ORDER BY generation DESC LIMIT 1",
 			    "t", host);
 
 	if (r < 0)
 		return json_null();
 	entries = json_loads(row_text(&rows, 4), 0, NULL);
-	return json_pack("{s:s, s:s, s:s, s:I, s:o, s:I, s:I}", "outcome", row_text(&rows, 0), "code", row_text(&rows, 1), "reason",
+	return json_pack("{s:s, s:s, s:s, s:I, s:o, s:I, s:I, s:s, s:I}", "outcome", row_text(&rows, 0), "code", row_text(&rows, 1), "reason",
 			 row_text(&rows, 2), "at", (json_int_t)row_i64(&rows, 3), "generations", entries ? entries : json_array(), "apply_us",
-			 (json_int_t)row_i64(&rows, 5), "peers", (json_int_t)row_i64(&rows, 6));
+			 (json_int_t)row_i64(&rows, 5), "peers", (json_int_t)row_i64(&rows, 6), "confirm", row_text(&rows, 7), "mended",
+			 (json_int_t)row_i64(&rows, 8));
 }
 
 static json_t *networks_json(struct store *store, const char *host)
@@ -79,7 +71,7 @@ static json_t *networks_json(struct store *store, const char *host)
 
 #define HOST_COLUMNS                                                                                                             \
 	"SELECT h.id, h.name, h.workspace, h.state, h.last_poll, h.backend, h.version, h.seen, h.endpoint, h.reported, h.seen,"  \
-	" h.listen_port, h.created, h.wg_key FROM hosts h"
+	" h.listen_port, h.created, h.wg_key, h.mended_total, h.mended_at FROM hosts h"
 
 static json_t *host_json(struct controld *controld, const struct rows *rows)
 {
@@ -87,12 +79,17 @@ static json_t *host_json(struct controld *controld, const struct rows *rows)
 	int64_t last_poll = caller_last_poll(controld, &id);
 	json_t *receipt = receipt_json(controld->store, row_text(rows, 0));
 	struct view key = row_bytes(rows, 13);
+	struct health health = { .state = "" };
 	char key_text[KEY_BASE64_TEXT];
 
+	if (health_judge(controld, &id, &health) < 0)
+		health = (struct health){ .state = "unknown", .reason = "The database cannot tell." };
 	if (row_i64(rows, 4) > last_poll)
 		last_poll = row_i64(rows, 4);
-	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:o, s:s?, s:s?, s:o, s:o, s:I}", "id", row_text(rows, 0), "name",
-			 row_text(rows, 1), "workspace", row_text(rows, 2), "state", state_of(rows, last_poll, !json_is_null(receipt)),
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:{s:I, s:o}, s:o, s:o, s:s, s:s, s:o, s:s?, s:s?, s:o, s:o, s:I}", "id",
+			 row_text(rows, 0), "name", row_text(rows, 1), "workspace", row_text(rows, 2), "state", health.state, "state_reason",
+			 health.reason, "state_since", (json_int_t)health.since, "drift", "mended", (json_int_t)row_i64(rows, 14), "at",
+			 row_null(rows, 15) ? json_null() : json_integer(row_i64(rows, 15)), "duplicate", duplicate_json(controld, &id),
 			 "last_poll", last_poll ? json_integer(last_poll) : json_null(), "backend", row_text(rows, 5), "agent_version",
 			 row_text(rows, 6), "endpoint", endpoint_json(rows, 8), "seen_address", row_text(rows, 7), "public_key",
 			 key.n == KEY_BYTES ? key_format(key.p, key_text) : NULL, "networks",

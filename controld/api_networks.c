@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "controld/bridges.h"
 #include "controld/call.h"
 #include "controld/documents.h"
 #include "controld/membership.h"
@@ -25,6 +26,21 @@ static json_t *cidrs_json(struct store *store, const char *network)
 	return cidrs;
 }
 
+static json_t *bridged_json(struct store *store, const char *network)
+{
+	_cleanup_rows_ struct rows rows = { 0 };
+	json_t *bridges = json_array();
+	int r = store_query(store, &rows,
+			    "SELECT b.id, b.state, n.id, n.name FROM bridge_ends e JOIN bridges b ON b.id = e.bridge JOIN networks n ON n.id = e.other"
+			    " WHERE e.network = $1 ORDER BY n.name",
+			    "t", network);
+
+	while (r == 0 && (r = rows_next(&rows)) > 0)
+		r = json_array_append_new(bridges, json_pack("{s:s, s:s, s:s, s:s}", "bridge", row_text(&rows, 0), "state", row_text(&rows, 1),
+							     "network", row_text(&rows, 2), "name", row_text(&rows, 3)));
+	return bridges;
+}
+
 #define NETWORK_COLUMNS "SELECT n.id, n.name, n.organization, n.workspace, n.mtu, n.keepalive, n.flags, n.created, d.generation," \
 	" (SELECT count(*) FROM memberships m WHERE m.network = n.id),"                                                        \
 	" (SELECT count(*) FROM memberships m WHERE m.network = n.id AND m.waits = 1), l.generation"                           \
@@ -32,11 +48,12 @@ static json_t *cidrs_json(struct store *store, const char *network)
 
 static json_t *network_json(struct store *store, const struct rows *rows)
 {
-	return json_pack("{s:s, s:s, s:s, s:s?, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "id", row_text(rows, 0), "name", row_text(rows, 1),
+	return json_pack("{s:s, s:s, s:s, s:s?, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "id", row_text(rows, 0), "name", row_text(rows, 1),
 			 "organization", row_text(rows, 2), "workspace", row_text(rows, 3), "mtu", (json_int_t)row_i64(rows, 4), "keepalive",
 			 (json_int_t)row_i64(rows, 5), "locked", (int)(row_i64(rows, 6) & NETWORK_LOCKED), "created",
 			 (json_int_t)row_i64(rows, 7), "generation", (json_int_t)row_i64(rows, 8), "hosts", (json_int_t)row_i64(rows, 9),
-			 "awaiting_admission", (json_int_t)row_i64(rows, 10), "admission_generation", (json_int_t)row_i64(rows, 11), "cidrs", cidrs_json(store, row_text(rows, 0)));
+			 "awaiting_admission", (json_int_t)row_i64(rows, 10), "admission_generation", (json_int_t)row_i64(rows, 11), "bridges",
+			 bridged_json(store, row_text(rows, 0)), "cidrs", cidrs_json(store, row_text(rows, 0)));
 }
 
 static int network_answer(struct call *call, const struct id *id)
@@ -84,7 +101,7 @@ static bool range_usable(const struct prefix *range)
 	return true;
 }
 
-static int ranges_parse(struct call *call, json_t *texts, struct prefix *ranges, unsigned *count)
+static int ranges_parse(struct call *call, json_t *texts, const char *key, struct prefix *ranges, unsigned *count)
 {
 	json_t *text;
 	size_t i;
@@ -95,12 +112,12 @@ static int ranges_parse(struct call *call, json_t *texts, struct prefix *ranges,
 
 		if (prefix_parse(given, &ranges[i]) < 0 || !range_usable(&ranges[i]))
 			return call_problem(call, 400, "malformed",
-					    "\"cidrs\": \"%s\" is no range that an overlay can have; expected one like 100.64.0.0/16, with no bits "
+					    "\"%s\": \"%s\" is no range that an overlay can have; expected one like 100.64.0.0/16, with no bits "
 					    "beyond its length.",
-					    log_clean(clean, sizeof(clean), given, strlen(given)));
+					    key, log_clean(clean, sizeof(clean), given, strlen(given)));
 		for (size_t j = 0; j < i; j++)
 			if (prefix_overlaps(&ranges[i], &ranges[j]))
-				return call_problem(call, 400, "malformed", "\"cidrs\": \"%s\" overlaps another one of them.", given);
+				return call_problem(call, 400, "malformed", "\"%s\": \"%s\" overlaps another one of them.", key, given);
 	}
 	*count = (unsigned)json_array_size(texts);
 	return 0;
@@ -151,7 +168,7 @@ static int scope_read(struct call *call, const char *organization, const char *w
 	return r;
 }
 
-static int ranges_store(struct call *call, const struct id *network, const struct prefix *ranges, unsigned count)
+static int ranges_store(struct call *call, const struct id *network, unsigned first_position, const struct prefix *ranges, unsigned count)
 {
 	char text[PREFIX_TEXT];
 	int64_t first, last;
@@ -160,7 +177,7 @@ static int ranges_store(struct call *call, const struct id *network, const struc
 	for (unsigned i = 0; i < count && r >= 0; i++) {
 		addresses_bounds(&ranges[i], &first, &last);
 		r = store_exec(call->controld->store, "INSERT INTO cidrs (network, position, cidr, next, last) VALUES ($1, $2, $3, $4, $5)",
-			       "ditii", network, (int64_t)i, prefix_format(&ranges[i], text), first, last);
+			       "ditii", network, (int64_t)first_position + i, prefix_format(&ranges[i], text), first, last);
 	}
 	return r < 0 ? r : 0;
 }
@@ -184,7 +201,7 @@ int network_create(struct call *call)
 	if (r == 0)
 		r = scope_read(call, organization, workspace, &parent, &within);
 	if (r == 0)
-		r = ranges_parse(call, cidrs, ranges, &count);
+		r = ranges_parse(call, cidrs, "cidrs", ranges, &count);
 	if (r == 0 && count == 0)
 		r = range_from_pool(call, &parent, &ranges[count++]);
 	if (r < 0)
@@ -197,7 +214,7 @@ int network_create(struct call *call)
 	if (r == -EEXIST)
 		return call_problem(call, 409, "exists", "There is a network \"%s\" in this organization already.", name);
 	if (r >= 0)
-		r = ranges_store(call, &id, ranges, count);
+		r = ranges_store(call, &id, 0, ranges, count);
 	if (r == 0)
 		r = change_network(&call->change, &id, true);
 	if (r < 0)
@@ -205,6 +222,89 @@ int network_create(struct call *call)
 	call_object(call, &id);
 	call->status = 201;
 	return network_answer(call, &id);
+}
+
+/* -- Changing ------------------------------------------------------------------------------------------------------------------------- */
+
+struct network_settings {
+	int64_t mtu, keepalive; /* -1: as they are */
+	struct prefix ranges[CIDRS_MAX]; /* to be added */
+	unsigned count;
+};
+
+static int settings_put(struct call *call, const struct id *id, const struct network_settings *settings)
+{
+	int r = store_exec(call->controld->store,
+			   "UPDATE networks SET mtu = CASE WHEN $1 < 0 THEN mtu ELSE $1 END,"
+			   " keepalive = CASE WHEN $2 < 0 THEN keepalive ELSE $2 END WHERE id = $3",
+			   "iid", settings->mtu, settings->keepalive, id);
+
+	return r < 0 ? r : 0;
+}
+
+/* Ranges follow those that there are: what hosts have they keep. */
+static int ranges_add(struct call *call, const struct id *id, const struct network_settings *settings)
+{
+	_cleanup_rows_ struct rows rows = { 0 };
+	unsigned held = 0;
+	int r = store_query(call->controld->store, &rows, "SELECT cidr FROM cidrs WHERE network = $1 ORDER BY position", "d", id);
+
+	while (r == 0 && (r = rows_next(&rows)) > 0) {
+		struct prefix range;
+
+		r = prefix_parse(row_text(&rows, 0), &range);
+		for (unsigned i = 0; r == 0 && i < settings->count; i++)
+			if (prefix_overlaps(&range, &settings->ranges[i]))
+				return call_problem(call, 409, "cidr-overlap", "A range to be added overlaps %s, which the network has already.",
+						    row_text(&rows, 0));
+		held++;
+	}
+	if (r == 0 && held + settings->count > CIDRS_MAX)
+		return call_problem(call, 409, "too-many-ranges", "The network has %u ranges; %d is the most there can be.", held, CIDRS_MAX);
+	rows_end(&rows);
+	if (r == 0)
+		r = ranges_store(call, id, held, settings->ranges, settings->count);
+	return r < 0 ? r : reach_check_network(&call->change, id);
+}
+
+int network_change(struct call *call)
+{
+	struct network_settings settings = { .mtu = -1, .keepalive = -1 };
+	json_t *cidrs = NULL;
+	const struct json_field fields[] = { { "mtu", JSON_NUMBER, false, &settings.mtu, MTU_MIN, MTU_MAX },
+					     { "keepalive", JSON_NUMBER, false, &settings.keepalive, 0, KEEPALIVE_MAX },
+					     { "add_cidrs", JSON_TEXTS, false, &cidrs, 1, CIDRS_MAX } };
+	struct id id;
+	int r = fields_read(call, fields, ARRAY_SIZE(fields));
+
+	if (r == 0 && settings.mtu < 0 && settings.keepalive < 0 && !cidrs)
+		return call_problem(call, 400, "malformed", "Nothing to change: expected \"mtu\", \"keepalive\" or \"add_cidrs\".");
+	if (r == 0)
+		r = resolve(call, OBJECT_NETWORK, call->segments[0], &id);
+	if (r == 0 && cidrs)
+		r = ranges_parse(call, cidrs, "add_cidrs", settings.ranges, &settings.count);
+	if (r == 0)
+		r = change_network(&call->change, &id, true);
+	if (r == 0)
+		r = settings_put(call, &id, &settings);
+	if (r == 0 && cidrs)
+		r = ranges_add(call, &id, &settings);
+	if (r < 0)
+		return r;
+	call_object(call, &id);
+	return network_answer(call, &id);
+}
+
+/* -- Deleting ------------------------------------------------------------------------------------------------------------------------- */
+
+static int bridged_check(struct call *call, const struct id *id)
+{
+	char bridges[512];
+	int r = bridges_of(call->controld, id, bridges, sizeof(bridges));
+
+	if (r == 0 && bridges[0])
+		return call_problem(call, 409, "bridged", "The network is bridged with %s. Delete that first (loopbackctl bridge delete).", bridges);
+	return r;
 }
 
 int network_delete(struct call *call)
@@ -219,6 +319,8 @@ int network_delete(struct call *call)
 		return call_problem(call, 409, "not-empty", "%lld hosts are in this network; take them out of it first.",
 				    (long long)row_i64(&rows, 0));
 	rows_end(&rows);
+	if (r == 0)
+		r = bridged_check(call, &id);
 	if (r == 0)
 		r = store_exec(call->controld->store, "DELETE FROM documents WHERE type IN ($1, $2) AND id = $3", "iid",
 			       (int64_t)DOC_network, (int64_t)DOC_admission, &id);
@@ -235,14 +337,15 @@ int network_delete(struct call *call)
 
 #define STATUS_COLUMNS                                                                                                          \
 	"SELECT h.id, h.name, h.backend, h.endpoint, h.reported, h.seen, h.listen_port, m.generation, m.acknowledged, m.outcome," \
-	" m.reason, m.apply_us, a.address FROM memberships m JOIN hosts h ON h.id = m.host"                                     \
+	" m.reason, m.apply_us, a.address, h.mended_total, h.health, h.health_reason FROM memberships m JOIN hosts h ON h.id = m.host" \
 	" LEFT JOIN addresses a ON a.network = m.network AND a.host = m.host WHERE m.network = $1 AND m.waits = 0 ORDER BY h.id, a.position"
 
 json_t *endpoint_json(const struct rows *rows, int first_column);
 
 static json_t *member_json(const struct rows *rows)
 {
-	return json_pack("{s:s, s:s, s:[], s:s, s:o, s:o, s:o, s:s?, s:s?, s:o}", "id", row_text(rows, 0), "name", row_text(rows, 1),
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:[], s:s, s:o, s:o, s:o, s:s?, s:s?, s:o}", "id", row_text(rows, 0), "name",
+			 row_text(rows, 1), "state", row_text(rows, 14), "state_reason", row_text(rows, 15), "mended", (json_int_t)row_i64(rows, 13),
 			 "addresses", "backend", row_text(rows, 2), "endpoint", endpoint_json(rows, 3), "acknowledged_generation",
 			 row_null(rows, 7) ? json_null() : json_integer(row_i64(rows, 7)), "acknowledged_at",
 			 row_null(rows, 8) ? json_null() : json_integer(row_i64(rows, 8)), "outcome", row_text(rows, 9), "reason",

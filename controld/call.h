@@ -51,7 +51,7 @@ bool name_valid(const char *name);
 
 /* -- resolve.c: ids and names, lists ---------------------------------------------------------------------------------------------- */
 
-enum object_kind { OBJECT_ORGANIZATION, OBJECT_WORKSPACE, OBJECT_NETWORK, OBJECT_HOST, OBJECT_TOKEN, OBJECT_CREDENTIAL };
+enum object_kind { OBJECT_ORGANIZATION, OBJECT_WORKSPACE, OBJECT_NETWORK, OBJECT_HOST, OBJECT_TOKEN, OBJECT_CREDENTIAL, OBJECT_BRIDGE, OBJECT_JOB };
 
 /** Find an object by id or by name. @return 0; -EREMOTEIO 404, or 409 if the name is ambiguous */
 _must_check_ int resolve(struct call *call, enum object_kind kind, const char *text, struct id *id);
@@ -69,9 +69,10 @@ void call_object(struct call *call, const struct id *id);
 /* -- Handlers, api_*.c ------------------------------------------------------------------------------------------------------------ */
 
 handler_fn version_get, organizations_list, organization_create, workspaces_list, workspace_create, keyset_get, keyset_put;
-handler_fn networks_list, network_create, network_get, network_delete, network_status;
+handler_fn networks_list, network_create, network_get, network_change, network_delete, network_status, network_reapply;
 handler_fn admission_get, admission_put, cosign_get, cosign_put;
-handler_fn hosts_list, host_get, host_join, host_leave, host_retire, host_endpoint;
+handler_fn bridges_list, bridge_create, bridge_get, bridge_delete, jobs_list, job_get;
+handler_fn hosts_list, host_get, host_join, host_leave, host_retire, host_endpoint, host_reapply;
 handler_fn tokens_list, token_create, token_revoke, credentials_list, credential_create, credential_revoke, audit_list;
 handler_fn packages_list;
 

@@ -17,7 +17,8 @@ struct seen_nonce {
 
 struct caller {
 	int64_t last_poll;
-	bool unsaved;
+	bool unsaved, fine;
+	int64_t behind_since; /* ms of Unix time; 0: nothing is staged for it */
 	uint64_t floor; /* nothing made before this is believed: its nonce is not remembered any more */
 	struct seen_nonce nonces[NONCES];
 	struct hash digest;
@@ -104,6 +105,42 @@ unsigned caller_delay(struct controld *controld, const struct id *host, const st
 		return 0;
 	seconds = caller->repeats - PATIENCE < 5 ? 1u << (caller->repeats - PATIENCE) : DELAY_MAX_S;
 	return (seconds < DELAY_MAX_S ? seconds : DELAY_MAX_S) * 1000;
+}
+
+int64_t caller_behind_since(struct controld *controld, const struct id *host, bool behind)
+{
+	struct caller *caller = idmap_get(&controld->callers, host);
+
+	if (!caller)
+		return 0;
+	if (!behind)
+		caller->behind_since = 0;
+	else if (!caller->behind_since)
+		caller->behind_since = now_ms();
+	return caller->behind_since;
+}
+
+void caller_acknowledged(struct controld *controld, const struct id *host)
+{
+	struct caller *caller = idmap_get(&controld->callers, host);
+
+	if (caller)
+		caller->behind_since = 0;
+}
+
+void caller_fine(struct controld *controld, const struct id *host, bool fine)
+{
+	struct caller *caller = idmap_get(&controld->callers, host);
+
+	if (caller)
+		caller->fine = fine;
+}
+
+bool caller_is_fine(const struct controld *controld, const struct id *host)
+{
+	const struct caller *caller = idmap_get(&controld->callers, host);
+
+	return caller && caller->fine;
 }
 
 bool caller_may_move(struct controld *controld, const struct id *host)

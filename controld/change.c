@@ -92,6 +92,8 @@ int change_commit(struct change *change)
 	struct controld *controld = change->controld;
 	int r = publish_all(change);
 
+	if (r == 0 && change->published)
+		r = change->published(change);
 	if (r == 0) {
 		r = store_commit(controld->store);
 		change->open = r < 0;

@@ -15,6 +15,8 @@ struct id_list {
 
 struct change {
 	struct controld *controld;
+	int (*published)(struct change *change);      /* when all is signed, still within the transaction; may be NULL */
+	void *published_arg;
 	void (*committed)(struct controld *controld); /* what else is due once it is; may be NULL */
 	struct problem problem;  /* why it failed, if it did */
 	struct id_list networks; /* to publish */

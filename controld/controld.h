@@ -16,7 +16,6 @@
 #include "libipc/loop.h"
 #include "libstore/store.h"
 
-#define OFFLINE_AFTER_MS 120000
 #define AGENT_BODY_MAX (256u * 1024)
 #define OPERATOR_BODY_MAX (64u * 1024)
 #define ANSWER_BYTES_MAX (6u * 1024 * 1024) /* of documents and nodes in one answer to an agent */
@@ -34,6 +33,7 @@ struct controld {
 	struct diff_cache *diffs;
 	struct idmap meshes;  /* network id -> struct mesh, loaded when first needed */
 	struct idmap proposals; /* network id -> struct proposal: manifests that an operator could co-sign */
+	struct idmap machines; /* host id -> struct machines: which processes poll for it */
 	struct idmap callers; /* host id -> struct caller: what is remembered of a host's requests */
 	struct keyset keyset;
 	uint8_t *keyset_bytes;
@@ -44,6 +44,11 @@ struct controld {
 	const char *state; /* folder; packages/ is within it */
 	const char *url;   /* how hosts reach us, for the install script; NULL: as they say in their Host header */
 	struct loop_timer *housekeeping; /* reconcile.c */
+	unsigned housekeeping_failures;  /* in a row */
+	struct loop_timer *jobs;         /* jobs.c */
+	struct loop_timer *health;       /* health.c */
+	char judged[ID_TEXT];            /* the host up to which states have been judged in this round */
+	uint64_t offline_after, degraded_after; /* seconds */
 	struct loop_timer *upkeep;       /* upkeep.c */
 };
 

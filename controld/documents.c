@@ -26,7 +26,7 @@ int document_get(struct controld *controld, enum document_type type, const struc
 }
 
 int document_put(struct controld *controld, enum document_type type, const struct document_header *header, const struct hash *root,
-		 const struct pack_writer *envelope)
+		 uint32_t peers, const struct pack_writer *envelope)
 {
 	static const struct hash none;
 	struct hash hash;
@@ -34,12 +34,12 @@ int document_put(struct controld *controld, enum document_type type, const struc
 
 	hash_of(envelope->bytes, envelope->n, &hash);
 	r = store_exec(controld->store,
-		       "INSERT INTO documents (type, id, epoch, generation, hash, root, envelope, committed)"
-		       " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (type, id) DO UPDATE SET epoch = excluded.epoch,"
+		       "INSERT INTO documents (type, id, epoch, generation, hash, root, envelope, committed, peers)"
+		       " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (type, id) DO UPDATE SET epoch = excluded.epoch,"
 		       " generation = excluded.generation, hash = excluded.hash, root = excluded.root, envelope = excluded.envelope,"
-		       " committed = excluded.committed",
-		       "idiihhbi", (int64_t)type, &header->id, (int64_t)header->epoch, (int64_t)header->generation, &hash,
-		       root ? root : &none, envelope->bytes, envelope->n, now_ms());
+		       " committed = excluded.committed, peers = excluded.peers",
+		       "idiihhbii", (int64_t)type, &header->id, (int64_t)header->epoch, (int64_t)header->generation, &hash,
+		       root ? root : &none, envelope->bytes, envelope->n, now_ms(), (int64_t)peers);
 	return r < 0 ? r : 0;
 }
 
@@ -141,7 +141,69 @@ int host_publish(struct controld *controld, const struct id *id, struct problem 
 		return problem_set(problem, 409, "signer-refused", "The signer refused: %s. Nothing was changed.", refusal.reason);
 	if (r < 0)
 		return r;
-	return document_put(controld, DOC_host, &host.header, NULL, &envelope);
+	return document_put(controld, DOC_host, &host.header, NULL, 0, &envelope);
+}
+
+static struct head_entry keyset_entry(const struct controld *controld)
+{
+	return (struct head_entry){ .type = DOC_keyset,
+				    .id = controld->keyset.header.id,
+				    .epoch = controld->keyset.header.epoch,
+				    .generation = controld->keyset.header.generation,
+				    .hash = controld->keyset_hash };
+}
+
+/* -- A host document for one nonce alone ------------------------------------------------------------------------------------------- */
+
+static int silent_head(struct controld *controld, const struct host_document *host, const struct pack_writer *document,
+		       const uint8_t nonce[static 32], struct pack_writer *out, struct sign_refusal *refusal)
+{
+	_cleanup_writer_ struct pack_writer payload = { 0 };
+	struct head head = { .header = host->header, .host = host->header.id, .count = 2 };
+	int r;
+
+	memcpy(head.nonce, nonce, sizeof(head.nonce));
+	head.entries[0] = keyset_entry(controld);
+	head.entries[1] = (struct head_entry){ .type = DOC_host,
+					       .id = host->header.id,
+					       .epoch = host->header.epoch,
+					       .generation = host->header.generation };
+	hash_of(document->bytes, document->n, &head.entries[1].hash);
+	r = head_encode(&head, &payload);
+	/* Not over the connection for heads: it must come after the document that it names. */
+	return r < 0 ? r : signer_sign(controld->signer, DOC_head, (struct view){ payload.bytes, payload.n }, -1, out, refusal);
+}
+
+int host_silence(struct controld *controld, const struct id *id, const uint8_t nonce[static 32], struct pack_writer *head,
+		 struct pack_writer *document, struct problem *problem)
+{
+	_cleanup_writer_ struct pack_writer envelope = { 0 };
+	struct sign_refusal refusal = { 0 };
+	struct document_row row = { 0 };
+	struct host_document host, silent;
+	int r = document_get(controld, DOC_host, id, &row);
+
+	if (r == 0)
+		r = host_read(controld, id, &host);
+	if (r < 0)
+		return r;
+	silent = host;
+	silent.network_count = 0;
+	silent.header.generation = row.generation + 1;
+	r = host_sign(controld, &silent, document, &refusal);
+	if (r == -EPERM && document_conflicts(&refusal, silent.header.generation)) {
+		r = document_follow(controld, host.name, &row, true, &refusal, &silent.header.generation, problem);
+		if (r == 0)
+			r = host_sign(controld, &silent, document, &refusal);
+	}
+	if (r == 0)
+		r = silent_head(controld, &silent, document, nonce, head, &refusal);
+	host.header.generation = silent.header.generation + 1;
+	if (r == 0)
+		r = host_sign(controld, &host, &envelope, &refusal);
+	if (r == -EPERM)
+		return problem_set(problem, 409, "signer-refused", "The signer refused: %s.", refusal.reason);
+	return r < 0 ? r : document_put(controld, DOC_host, &host.header, NULL, 0, &envelope);
 }
 
 /* -- What is current -------------------------------------------------------------------------------------------------------------- */
@@ -181,11 +243,7 @@ int documents_current(struct controld *controld, const struct id *host, struct i
 	int count = 2;
 	int r;
 
-	entries[0] = (struct head_entry){ .type = DOC_keyset,
-					  .id = controld->keyset.header.id,
-					  .epoch = controld->keyset.header.epoch,
-					  .generation = controld->keyset.header.generation,
-					  .hash = controld->keyset_hash };
+	entries[0] = keyset_entry(controld);
 	r = store_first(controld->store, &rows,
 			"SELECT d.id, d.epoch, d.generation, d.hash, d.root, h.organization FROM hosts h"
 			" JOIN documents d ON d.type = $1 AND d.id = h.id WHERE h.id = $2",
@@ -195,8 +253,9 @@ int documents_current(struct controld *controld, const struct id *host, struct i
 	entry_read(&rows, DOC_host, &entries[1]);
 	*organization = row_id(&rows, 5);
 	r = store_query(controld->store, &rows,
-			"SELECT d.id, d.epoch, d.generation, d.hash, d.root FROM memberships m"
-			" JOIN documents d ON d.type = $1 AND d.id = m.network WHERE m.host = $2 AND m.waits = 0 ORDER BY m.network",
+			"SELECT d.id, d.epoch, d.generation, d.hash, d.root FROM documents d WHERE d.type = $1 AND d.id IN"
+			" (SELECT network FROM memberships WHERE host = $2 AND waits = 0 UNION SELECT e.other FROM memberships m"
+			" JOIN bridge_ends e ON e.network = m.network AND e.named = 1 WHERE m.host = $2 AND m.waits = 0) ORDER BY d.id",
 			"id", (int64_t)DOC_network, host);
 	while (r == 0 && (r = rows_next(&rows)) > 0) {
 		if (count == HEAD_ENTRIES_MAX)

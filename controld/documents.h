@@ -15,9 +15,9 @@ struct document_row {
 
 /** @return 0; -ENOENT */
 _must_check_ int document_get(struct controld *controld, enum document_type type, const struct id *id, struct document_row *row);
-/** Store what signd signed. @param root of a network, else NULL */
+/** Store what signd signed. @param root of a network, else NULL @param peers of a network, else 0 */
 _must_check_ int document_put(struct controld *controld, enum document_type type, const struct document_header *header,
-			      const struct hash *root, const struct pack_writer *envelope);
+			      const struct hash *root, uint32_t peers, const struct pack_writer *envelope);
 
 /** Which generation follows, given what we and what signd last had. problem says why none can. @return 0; -EREMOTEIO */
 _must_check_ int document_follow(struct controld *controld, const char *what, const struct document_row *row, bool have_row,
@@ -31,7 +31,16 @@ bool document_conflicts(const struct sign_refusal *refusal, uint64_t asked);
 _must_check_ int host_publish(struct controld *controld, const struct id *host, struct problem *problem);
 
 /**
- * What is current for a host: keyset, its document, its networks; in this order.
+ * For one nonce, and nobody else, say that this host is in no network; then sign its document as it is once more, so that it stays what hosts are told. The
+ * document without networks is never stored: after a crash signd is one ahead, as after any. Within a transaction.
+ * @param head, document appended
+ * @return 0; -EREMOTEIO problem says why; negative errno
+ */
+_must_check_ int host_silence(struct controld *controld, const struct id *host, const uint8_t nonce[static 32], struct pack_writer *head,
+			      struct pack_writer *document, struct problem *problem);
+
+/**
+ * What is current for a host: keyset, its document, its networks and those that are bridged with one of them; in this order.
  * @param organization receives the host's
  * @return number of entries written to entries[HEAD_ENTRIES_MAX]; -ENOENT there is no such host or it has no document
  */

@@ -66,6 +66,9 @@ const char *request_argument(const struct request *request, const char *name);
 /** Do the query's arguments have these names, each once at most, and a value? @param names ends with NULL */
 bool request_arguments_are(const struct request *request, const char *const *names);
 
+/** Is the client of a kept request still there? It has nothing to say meanwhile: what it sends is the end. */
+bool request_alive(const struct request *request);
+
 #define ADDRESS_TEXT 46 /* INET6_ADDRSTRLEN */
 /** The client's address: as its connection has it, or as the proxy says it. @return 0; -ENOENT */
 _must_check_ int request_client(const struct request *request, char out[static ADDRESS_TEXT]);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <sodium.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "controld/packages.h"
@@ -10,12 +11,13 @@
 #include "controld/serve.h"
 #include "libipc/log.h"
 
+#define SECONDS_MAX 86400
 #define SIGND_DEFAULT "/run/loopback/signd/sign.sock"
 
 static const char usage[] =
 	"usage: controld init --state DIR --keyset FILE\n"
 	"       controld --state DIR --listen ADDRESS:PORT [--tls-cert FILE --tls-key FILE] [--signd PATH] [--behind-proxy]\n"
-	"                [--url URL] [--user NAME]\n"
+	"                [--url URL] [--user NAME] [--offline-after SECONDS] [--degraded-after SECONDS]\n"
 	"       controld package add FILE... | remove NAME... | list   --state DIR\n"
 	"       controld backup FILE --state DIR\n"
 	"       controld restore FILE --state DIR [--retire HOST]... [--keep-tokens] [--new-credential]\n"
@@ -34,6 +36,8 @@ static const char usage[] =
 	"  --behind-proxy     a proxy does TLS and sets X-Forwarded-For\n"
 	"  --url URL          how hosts reach this control plane, for the install script (default: as they call it)\n"
 	"  --signd PATH       signd's socket (default: " SIGND_DEFAULT ")\n"
+	"  --offline-after SECONDS   without a poll a host is offline (default: 120)\n"
+	"  --degraded-after SECONDS  staged and not acknowledged, a host is degraded (default: 60)\n"
 	"  --user NAME        whom to become when started as root (default: _lb-controld)\n"
 	"  --retire HOST      a host of the backup, by name or id, that was retired since\n"
 	"  --keep-tokens      tokens of the backup stay valid; else they are revoked, for some may have been since\n"
@@ -46,7 +50,20 @@ struct options {
 	const char *keyset;
 };
 
-/* @return 0 understood; -ENOENT not one of these */
+static int seconds_parse(const char *option, const char *text, unsigned *seconds)
+{
+	char *end = NULL;
+	unsigned long value = text[0] >= '0' && text[0] <= '9' ? strtoul(text, &end, 10) : 0;
+
+	if (value < 1 || value > SECONDS_MAX || !end || *end) {
+		log_error("--%s %s: expected a number of seconds from 1 to %d", option, text, SECONDS_MAX);
+		return -EINVAL;
+	}
+	*seconds = (unsigned)value;
+	return 0;
+}
+
+/* @return 0 understood; -ENOENT not one of these; -EINVAL, logged */
 static int serve_option(int c, struct options *options)
 {
 	switch (c) {
@@ -71,6 +88,10 @@ static int serve_option(int c, struct options *options)
 	case 'U':
 		options->serve.user = optarg;
 		return 0;
+	case 'o':
+		return seconds_parse("offline-after", optarg, &options->serve.offline_after);
+	case 'g':
+		return seconds_parse("degraded-after", optarg, &options->serve.degraded_after);
 	case 'p':
 		options->serve.http.behind_proxy = true;
 		return 0;
@@ -113,6 +134,8 @@ static int options_parse(int argc, char **argv, struct options *options)
 		{ "behind-proxy", no_argument, NULL, 'p' },   { "url", required_argument, NULL, 'u' },
 		{ "user", required_argument, NULL, 'U' },     { "retire", required_argument, NULL, 'r' },
 		{ "keep-tokens", no_argument, NULL, 't' },    { "new-credential", no_argument, NULL, 'n' },
+		{ "offline-after", required_argument, NULL, 'o' },
+		{ "degraded-after", required_argument, NULL, 'g' },
 		{ "help", no_argument, NULL, 'h' },	      { "version", no_argument, NULL, 'v' },
 		{ 0 },
 	};
@@ -120,11 +143,14 @@ static int options_parse(int argc, char **argv, struct options *options)
 
 	options->serve.signd = SIGND_DEFAULT;
 	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		int r;
+
 		if (c == 'h' || c == 'v') {
 			(void)fputs(c == 'h' ? usage : "controld " LOOPBACK_VERSION "\n", stdout);
 			return 1;
 		}
-		if (serve_option(c, options) < 0 && command_option(c, options) < 0)
+		r = serve_option(c, options);
+		if (r == -EINVAL || (r < 0 && command_option(c, options) < 0))
 			return -EINVAL;
 	}
 	if (options->serve.state)

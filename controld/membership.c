@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "controld/admission.h"
+#include "controld/bridges.h"
 #include "controld/mesh.h"
 
 static bool is_member(struct controld *controld, const struct id *network, const struct id *host, int *error)
@@ -41,35 +42,6 @@ static int scope_check(struct change *change, const struct id *network, const st
 	return 0;
 }
 
-/* A host merges its networks into one interface, so their ranges must not meet. */
-static int overlap_check(struct change *change, const struct id *network, const struct id *host)
-{
-	_cleanup_rows_ struct rows rows = { 0 };
-	unsigned networks = 0;
-	struct prefix a, b;
-	int r = store_query(change->controld->store, &rows,
-			    "SELECT o.cidr, c.cidr, n.name FROM memberships m JOIN cidrs o ON o.network = m.network"
-			    " JOIN networks n ON n.id = m.network JOIN cidrs c ON c.network = $1 WHERE m.host = $2",
-			    "dd", network, host);
-
-	while (r == 0 && (r = rows_next(&rows)) > 0) {
-		r = 0;
-		if (prefix_parse(row_text(&rows, 0), &a) < 0 || prefix_parse(row_text(&rows, 1), &b) < 0)
-			return -EBADMSG;
-		if (prefix_overlaps(&a, &b))
-			return problem_set(&change->problem, 409, "cidr-overlap",
-					   "%s overlaps %s of network %s, in which the host is. Make one of the two anew with another range.",
-					   row_text(&rows, 1), row_text(&rows, 0), row_text(&rows, 2));
-	}
-	if (r == 0)
-		r = store_first(change->controld->store, &rows, "SELECT count(*) FROM memberships WHERE host = $1", "d", host);
-	if (r == 0)
-		networks = (unsigned)row_i64(&rows, 0);
-	if (r == 0 && networks >= NETWORKS_MAX)
-		return problem_set(&change->problem, 409, "too-many-networks", "A host can be in %d networks at most.", NETWORKS_MAX);
-	return r;
-}
-
 static int room_check(struct change *change, const struct id *network)
 {
 	struct mesh *mesh;
@@ -91,8 +63,6 @@ int membership_join(struct change *change, const struct id *network, const struc
 	if (r == 0)
 		r = scope_check(change, network, host);
 	if (r == 0)
-		r = overlap_check(change, network, host);
-	if (r == 0)
 		r = change_network(change, network, false);
 	if (r == 0)
 		r = room_check(change, network);
@@ -103,6 +73,9 @@ int membership_join(struct change *change, const struct id *network, const struc
 	if (r >= 0)
 		r = store_exec(change->controld->store, "INSERT INTO memberships (network, host, joined, waits) VALUES ($1, $2, $3, $4)", "ddii",
 			       network, host, now_ms(), (int64_t)waits);
+	/* A host merges all that it reaches into one interface. */
+	if (r >= 0)
+		r = reach_check_host(change, host, network);
 	if (r >= 0)
 		r = mesh_follow(change->controld, network, host);
 	return r < 0 ? r : change_host_joins(change, host);

@@ -233,6 +233,22 @@ static int collect(struct publication *publication)
 	return r < 0 ? r : memfd_seal(publication->nodes);
 }
 
+/* Those that the reconciler has come to: both manifests begin to name each other in one transaction, and cease to. */
+static int bridges_read(struct controld *controld, struct network_document *document)
+{
+	_cleanup_rows_ struct rows rows = { 0 };
+	int r = store_query(controld->store, &rows, "SELECT other FROM bridge_ends WHERE network = $1 AND named = 1 ORDER BY other", "d",
+			    &document->header.id);
+
+	while (r == 0 && (r = rows_next(&rows)) > 0) {
+		if (document->bridge_count == BRIDGES_MAX)
+			return -E2BIG;
+		document->bridges[document->bridge_count++] = row_id(&rows, 0);
+		r = 0;
+	}
+	return r;
+}
+
 static int settings_read(struct controld *controld, struct network_document *document)
 {
 	_cleanup_rows_ struct rows rows = { 0 };
@@ -252,7 +268,7 @@ static int settings_read(struct controld *controld, struct network_document *doc
 			return -E2BIG;
 		r = prefix_parse(row_text(&rows, 0), &document->cidrs[document->cidr_count++]);
 	}
-	return r;
+	return r < 0 ? r : bridges_read(controld, document);
 }
 
 static int ask(struct publication *publication, struct pack_writer *envelope, struct sign_refusal *refusal)
@@ -383,7 +399,8 @@ int mesh_publish(struct controld *controld, const struct id *network, bool again
 	if (r == 0)
 		r = mark_replaced(&publication);
 	if (r == 0)
-		r = document_put(controld, DOC_network, &publication.document.header, &publication.document.root, &envelope);
+		r = document_put(controld, DOC_network, &publication.document.header, &publication.document.root,
+				 publication.document.count, &envelope);
 	if (r == 0)
 		publication.mesh->whole = publication.mesh->list_news = false;
 	free(publication.fresh);

@@ -314,6 +314,13 @@ static int poll_link(struct poll *poll)
 	return 0;
 }
 
+bool poll_is_parked(const struct controld *controld, const struct id *host)
+{
+	const struct poll *poll = idmap_get(&controld->polls->by_host, host);
+
+	return poll && request_alive(poll->request);
+}
+
 int poll_begin(struct controld *controld, struct request *request, const struct poll_question *question)
 {
 	struct head_entry named[HEAD_ENTRIES_MAX];

@@ -26,6 +26,9 @@ _must_check_ int poll_begin(struct controld *controld, struct request *request, 
 /** The request of a poll goes away (its client hung up). */
 void poll_abandon(struct controld *controld, struct request *request);
 
+/** Does a poll of this host wait, over a connection that its client has not closed? */
+bool poll_is_parked(const struct controld *controld, const struct id *host);
+
 /** Something that these hosts would be told has changed: those who wait get an answer. */
 void polls_wake_network(struct controld *controld, const struct id *network);
 void polls_wake_host(struct controld *controld, const struct id *host);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "controld/agent.h"
+#include "controld/health.h"
 #include "libipc/log.h"
 
 #define KEPT 20 /* of each host */
@@ -37,10 +38,11 @@ static int store_receipt(struct controld *controld, const struct id *host, const
 	json_decref(entries);
 	if (text)
 		r = store_exec(controld->store,
-			       "INSERT INTO receipts (host, generation, at, outcome, code, reason, entries, apply_us, peers)"
-			       " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-			       "diittttii", host, generation, now_ms(), outcome_name(receipt->outcome), receipt->code, receipt->reason,
-			       text, (int64_t)receipt->apply_us, (int64_t)receipt->peers);
+			       "INSERT INTO receipts (host, generation, at, outcome, code, reason, entries, apply_us, peers, confirm,"
+			       " mended) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+			       "diittttiiti", host, generation, now_ms(), outcome_name(receipt->outcome), receipt->code, receipt->reason,
+			       text, (int64_t)receipt->apply_us, (int64_t)receipt->peers, confirm_name(receipt->confirm),
+			       (int64_t)receipt->mended);
 	free(text);
 	if (r >= 0)
 		r = store_exec(controld->store,
@@ -50,10 +52,15 @@ static int store_receipt(struct controld *controld, const struct id *host, const
 	return r < 0 ? r : 0;
 }
 
+static bool is_in_force(const struct receipt *receipt)
+{
+	return receipt->outcome == OUTCOME_applied || receipt->outcome == OUTCOME_unchanged;
+}
+
 /* What the receipt says of each network goes to the host's membership. A refusal acknowledges nothing. */
 static int acknowledge(struct controld *controld, const struct id *host, const struct receipt *receipt)
 {
-	const bool in_force = receipt->outcome == OUTCOME_applied || receipt->outcome == OUTCOME_unchanged;
+	const bool in_force = is_in_force(receipt);
 	int r = 0;
 
 	for (unsigned i = 0; i < receipt->count && r >= 0; i++) {
@@ -72,6 +79,34 @@ static int acknowledge(struct controld *controld, const struct id *host, const s
 				       "ttdd", outcome_name(receipt->outcome), receipt->reason, &entry->id, host);
 	}
 	return r < 0 ? r : 0;
+}
+
+/* Of the host's own document, and how often its netd mended drift. A netd that counts from the beginning again was started anew. */
+static int note_host(struct controld *controld, const struct id *host, const struct receipt *receipt)
+{
+	int64_t generation = -1;
+	int r;
+
+	for (unsigned i = 0; i < receipt->count && is_in_force(receipt); i++)
+		if (receipt->entries[i].type == DOC_host)
+			generation = (int64_t)receipt->entries[i].generation;
+	r = store_exec(controld->store,
+		       "UPDATE hosts SET document_generation = CASE WHEN $1 < 0 THEN document_generation ELSE $1 END,"
+		       " mended_total = mended_total + CASE WHEN $2 >= mended THEN $2 - mended ELSE $2 END,"
+		       " mended_at = CASE WHEN $2 > 0 AND $2 <> mended THEN $3 ELSE mended_at END, mended = $2 WHERE id = $4"
+		       " AND (COALESCE(document_generation, -1) <> $1 OR mended <> $2)",
+		       "iiid", generation, (int64_t)receipt->mended, now_ms(), host);
+	if (is_in_force(receipt))
+		caller_acknowledged(controld, host);
+	return r < 0 ? r : 0;
+}
+
+/* A host whose state is online, and of which nothing else is said now, needs no judgement. */
+static int judge(struct controld *controld, const struct id *host, const struct receipt *receipt)
+{
+	if (caller_is_fine(controld, host) && is_in_force(receipt) && receipt->confirm <= CONFIRM_confirmed)
+		return 0;
+	return health_settle(controld, host);
 }
 
 static int newer_than_last(struct controld *controld, const struct id *host, const struct receipt *receipt)
@@ -108,6 +143,10 @@ int receipt_take(struct controld *controld, const struct id *host, const uint8_t
 		r = store_receipt(controld, host, &receipt);
 	if (r == 0)
 		r = acknowledge(controld, host, &receipt);
+	if (r == 0)
+		r = note_host(controld, host, &receipt);
+	if (r == 0)
+		r = judge(controld, host, &receipt);
 	if (r == 0)
 		return store_commit(controld->store);
 	store_rollback(controld->store);

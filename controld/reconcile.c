@@ -12,7 +12,8 @@
 
 #define SLICE 16            /* documents signed anew in one go: requests are served in between */
 #define SLICE_PAUSE_MS 20
-#define RETRY_MS 5000       /* after a failure */
+#define RETRY_FIRST_MS 1000 /* after a failure; then twice as long each time, up to a minute */
+#define RETRY_MAX_MS 60000
 
 /* Ask for a signature of what we have: signd gives it again if that is what it signed last. @return 0 the same; 1 not */
 static int differs(struct controld *controld, enum document_type type, const struct id *id)
@@ -41,7 +42,10 @@ static int differs(struct controld *controld, enum document_type type, const str
 static int add_networks(struct change *change, const struct id *host)
 {
 	_cleanup_rows_ struct rows rows = { 0 };
-	int r = store_query(change->controld->store, &rows, "SELECT network FROM memberships WHERE host = $1", "d", host);
+	int r = store_query(change->controld->store, &rows,
+			    "SELECT network FROM memberships WHERE host = $1 UNION SELECT e.other FROM memberships m"
+			    " JOIN bridge_ends e ON e.network = m.network AND e.named = 1 WHERE m.host = $1",
+			    "d", host);
 
 	while (r == 0 && (r = rows_next(&rows)) > 0) {
 		struct id network = row_id(&rows, 0);
@@ -114,6 +118,13 @@ static int renew_slice(struct controld *controld)
 	return count < 0 ? count : r < 0 ? r : count;
 }
 
+static uint64_t retry_ms(unsigned failures)
+{
+	uint64_t ms = failures < 7 ? (uint64_t)RETRY_FIRST_MS << (failures - 1) : RETRY_MAX_MS;
+
+	return ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS;
+}
+
 static void on_housekeeping(void *arg)
 {
 	struct controld *controld = arg;
@@ -123,8 +134,9 @@ static void on_housekeeping(void *arg)
 		r = admissions_finish(controld);
 	if (r == 0)
 		r = renew_slice(controld);
+	controld->housekeeping_failures = r < 0 ? controld->housekeeping_failures + 1 : 0;
 	if (r < 0)
-		loop_timer_set(controld->housekeeping, RETRY_MS);
+		loop_timer_set(controld->housekeeping, retry_ms(controld->housekeeping_failures));
 	else if (r > 0)
 		loop_timer_set(controld->housekeeping, SLICE_PAUSE_MS);
 }

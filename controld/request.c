@@ -65,6 +65,15 @@ const char *request_argument(const struct request *request, const char *name)
 	return MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
 }
 
+bool request_alive(const struct request *request)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	uint8_t byte;
+
+	/* A connection that sleeps is not watched by libmicrohttpd. */
+	return info && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
 struct argument_check {
 	const char *const *names;
 	unsigned seen; /* one bit a name */

@@ -21,6 +21,8 @@ static const struct {
 			  " (SELECT 1 FROM hosts WHERE name = $1 AND state NOT IN ('left', 'retired'))) LIMIT 2" },
 	[OBJECT_TOKEN] = { "token", "SELECT id FROM tokens WHERE id = $1", NULL },
 	[OBJECT_CREDENTIAL] = { "credential", "SELECT id FROM credentials WHERE id = $1", NULL },
+	[OBJECT_BRIDGE] = { "bridge", "SELECT id FROM bridges WHERE id = $1", NULL },
+	[OBJECT_JOB] = { "job", "SELECT id FROM jobs WHERE id = $1", NULL },
 };
 
 static int not_found(struct call *call, enum object_kind kind, const char *text)

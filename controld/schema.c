@@ -79,7 +79,45 @@ static const char migration_3[] =
 	" replaced BIGINT, PRIMARY KEY (network, name));"
 	"CREATE INDEX list_nodes_replaced ON list_nodes (replaced);";
 
-static const char *const migrations[] = { migration_1, migration_2, migration_3 };
+/* Bridges, jobs, what state hosts are in and since when, and machines that share one identity. */
+static const char migration_4[] =
+	"CREATE TABLE bridges (id TEXT PRIMARY KEY, organization TEXT NOT NULL REFERENCES organizations (id), state TEXT NOT NULL,"
+	" created BIGINT NOT NULL);"
+	/* Both directions. named: the manifest of network, as it was last signed, names the other. */
+	"CREATE TABLE bridge_ends (network TEXT NOT NULL REFERENCES networks (id), other TEXT NOT NULL REFERENCES networks (id),"
+	" bridge TEXT NOT NULL REFERENCES bridges (id) ON DELETE CASCADE, named BIGINT NOT NULL, PRIMARY KEY (network, other));"
+	"CREATE INDEX bridge_ends_of ON bridge_ends (bridge);"
+
+	/* due: not before; until: whom it waits for no longer. outstanding: who had not followed when it ended, the first of them, as JSON. */
+	"CREATE TABLE jobs (id TEXT PRIMARY KEY, kind TEXT NOT NULL, object TEXT NOT NULL, label TEXT NOT NULL, state TEXT NOT NULL,"
+	" attempts BIGINT NOT NULL, due BIGINT NOT NULL, until BIGINT NOT NULL, total BIGINT NOT NULL, done BIGINT NOT NULL,"
+	" outstanding TEXT NOT NULL, error TEXT, created BIGINT NOT NULL, finished BIGINT);"
+	"CREATE INDEX jobs_by_state ON jobs (state, id);"
+	"CREATE INDEX jobs_by_object ON jobs (object, id);"
+	/* The documents that a job had signed: hosts that acknowledge these generations have followed. */
+	"CREATE TABLE job_documents (job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE, type BIGINT NOT NULL, id TEXT NOT NULL,"
+	" generation BIGINT NOT NULL, PRIMARY KEY (job, type, id));"
+
+	"ALTER TABLE hosts ADD COLUMN health TEXT NOT NULL DEFAULT 'enrolling';"
+	"ALTER TABLE hosts ADD COLUMN health_reason TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE hosts ADD COLUMN health_since BIGINT NOT NULL DEFAULT 0;"
+	"ALTER TABLE hosts ADD COLUMN document_generation BIGINT;" /* of its own document, acknowledged */
+	/* mended: as the host's netd counts since it started; mended_total: as we have counted since the host came. */
+	"ALTER TABLE hosts ADD COLUMN mended BIGINT NOT NULL DEFAULT 0;"
+	"ALTER TABLE hosts ADD COLUMN mended_total BIGINT NOT NULL DEFAULT 0;"
+	"ALTER TABLE hosts ADD COLUMN mended_at BIGINT;"
+	"UPDATE hosts SET health_since = created;"
+	"ALTER TABLE receipts ADD COLUMN confirm TEXT NOT NULL DEFAULT 'none';"
+	"ALTER TABLE receipts ADD COLUMN mended BIGINT NOT NULL DEFAULT 0;"
+	"ALTER TABLE documents ADD COLUMN peers BIGINT NOT NULL DEFAULT 0;" /* of a network */
+	"UPDATE documents SET peers = (SELECT count(*) FROM memberships m WHERE m.network = documents.id) WHERE type = 3;"
+
+	/* Two machines with one identity: who came first (holder) and who is refused (rival), by the marks of their processes. */
+	"CREATE TABLE duplicates (host TEXT PRIMARY KEY REFERENCES hosts (id), holder BLOB NOT NULL, rival BLOB NOT NULL,"
+	" holder_address TEXT NOT NULL, rival_address TEXT NOT NULL, holder_at BIGINT NOT NULL, rival_at BIGINT NOT NULL,"
+	" since BIGINT NOT NULL);";
+
+static const char *const migrations[] = { migration_1, migration_2, migration_3, migration_4 };
 
 const struct store_kind control_store = {
 	.process = "controld",

@@ -10,6 +10,9 @@
 
 #include "controld/agent.h"
 #include "controld/diffs.h"
+#include "controld/duplicates.h"
+#include "controld/health.h"
+#include "controld/jobs.h"
 #include "controld/mesh.h"
 #include "controld/polls.h"
 #include "controld/reconcile.h"
@@ -81,6 +84,10 @@ static int serve(struct controld *controld, const struct serve_options *options)
 	signd_greet(controld);
 	r = reconcile_start(controld);
 	if (r == 0)
+		r = jobs_start(controld);
+	if (r == 0)
+		r = health_start(controld);
+	if (r == 0)
 		r = upkeep_start(controld);
 	if (r == 0)
 		r = loop_watchdog(controld->loop);
@@ -98,6 +105,8 @@ static int serve(struct controld *controld, const struct serve_options *options)
 static void stop(struct controld *controld)
 {
 	reconcile_stop(controld);
+	jobs_stop(controld);
+	health_stop(controld);
 	upkeep_stop(controld);
 	polls_free(controld->polls);
 	http_free(controld->http);
@@ -106,6 +115,7 @@ static void stop(struct controld *controld)
 	mesh_forget_all(controld);
 	proposals_free(controld);
 	callers_free(controld);
+	machines_free(controld);
 	store_free(controld->store);
 	free(controld->keyset_bytes);
 	loop_free(controld->loop);
@@ -119,6 +129,8 @@ int controld_serve(const struct serve_options *options)
 		.tls = options->http.tls_cert != NULL,
 		.state = options->state,
 		.url = options->url,
+		.offline_after = options->offline_after ? options->offline_after : OFFLINE_AFTER_S,
+		.degraded_after = options->degraded_after ? options->degraded_after : DEGRADED_AFTER_S,
 	};
 	int r;
 

@@ -6,6 +6,7 @@
 /* All borrowed. */
 struct serve_options {
 	const char *state, *signd, *user, *url; /* user, url: may be NULL */
+	unsigned offline_after, degraded_after; /* seconds; 0: as by default (health.h) */
 	struct http_options http;
 };
 

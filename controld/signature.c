@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "controld/agent.h"
+#include "controld/duplicates.h"
 
 #define CLOCK_WINDOW_S 300
 #define PARAMETERS_MAX 512
@@ -161,6 +161,7 @@ int signature_check(struct agent_call *call)
 	if (r < 0)
 		return r;
 	call->host = input.key;
+	machine_mark(input.nonce, call->mark);
 	r = caller_nonce(call->controld, &call->host, input.created, input.nonce, strlen(input.nonce));
 	if (r == -EALREADY)
 		return problem_set(&call->problem, 401, "replay", "This request was made before. Ask again with a new nonce.");

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "controld/agent.h"
+#include "controld/jobs.h"
 #include "libipc/log.h"
 
 #define EVERY_MS 15000
@@ -21,6 +22,8 @@ static int purge(struct controld *controld)
 		r = store_exec(controld->store, "DELETE FROM list_nodes WHERE replaced < $1", "i", now - NODES_KEPT_MS);
 	if (r >= 0)
 		r = store_exec(controld->store, "DELETE FROM idempotency WHERE at < $1", "i", now - IDEMPOTENCY_KEPT_MS);
+	if (r >= 0)
+		r = store_exec(controld->store, "DELETE FROM jobs WHERE finished > 0 AND finished < $1", "i", now - JOB_KEPT_MS);
 	if (r >= 0)
 		return store_commit(controld->store);
 	store_rollback(controld->store);

@@ -2,6 +2,7 @@
 #include "fetchd/link_internal.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <string.h>
 #include <time.h>
 
@@ -287,6 +288,7 @@ int link_new(struct loop *loop, const uint8_t *secret, const struct proxy *proxy
 		return -ENOMEM;
 	link->loop = loop;
 	link->secret = secret;
+	randombytes_buf(link->mark, sizeof(link->mark));
 	link->proxy = proxy;
 	link->multi = curl_multi_init();
 	if (!link->multi)

@@ -6,6 +6,7 @@
 
 #include "fetchd/link.h"
 #include "fetchd/proxy.h"
+#include "fetchd/sign_request.h"
 #include "fetchd/state.h"
 
 struct transfer {
@@ -40,6 +41,7 @@ struct link {
 	CURLM *multi;
 	struct loop_timer *timer;
 	const uint8_t *secret;
+	uint8_t mark[REQUEST_MARK_BYTES];
 	const struct proxy *proxy;
 	int64_t ahead_s;
 	struct transfer transfers[LINK_REQUESTS_MAX];

@@ -55,6 +55,7 @@ static int headers_signature(struct transfer *transfer)
 	int r;
 
 	randombytes_buf(facts.nonce, sizeof(facts.nonce));
+	memcpy(facts.mark, transfer->link->mark, sizeof(facts.mark));
 	r = sign_request(&facts, transfer->link->secret, &lines);
 	if (r == 0)
 		r = header_add(transfer, lines.digest);

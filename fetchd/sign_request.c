@@ -22,13 +22,15 @@ void content_digest(struct view body, char *out, size_t room)
 int signature_base(const struct request_facts *facts, const char *digest, char *params, size_t params_room, char *base, size_t base_room)
 {
 	char nonce[sodium_base64_ENCODED_LEN(REQUEST_NONCE_BYTES, BASE64)];
+	char mark[sodium_base64_ENCODED_LEN(REQUEST_MARK_BYTES, BASE64)];
 	char host[ID_TEXT];
 	int n;
 
 	sodium_bin2base64(nonce, sizeof(nonce), facts->nonce, REQUEST_NONCE_BYTES, BASE64);
+	sodium_bin2base64(mark, sizeof(mark), facts->mark, REQUEST_MARK_BYTES, BASE64);
 	n = snprintf(params, params_room,
-		     "(\"@method\" \"@path\" \"content-digest\");created=%" PRIu64 ";keyid=\"%s\";nonce=\"%s\";alg=\"ed25519\";tag=\"loopback-agent\"",
-		     facts->created, hex_format(facts->host.b, ID_BYTES, host), nonce);
+		     "(\"@method\" \"@path\" \"content-digest\");created=%" PRIu64 ";keyid=\"%s\";nonce=\"%s.%s\";alg=\"ed25519\";tag=\"loopback-agent\"",
+		     facts->created, hex_format(facts->host.b, ID_BYTES, host), mark, nonce);
 	if (n < 0 || (size_t)n >= params_room)
 		return -EMSGSIZE;
 	n = snprintf(base, base_room, "\"@method\": %s\n\"@path\": %s\n\"content-digest\": %s\n\"@signature-params\": %s", facts->method,

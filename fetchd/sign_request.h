@@ -7,6 +7,7 @@
 #include "libipc/types.h"
 
 #define REQUEST_NONCE_BYTES 16
+#define REQUEST_MARK_BYTES 12
 
 /* What is signed. */
 struct request_facts {
@@ -16,6 +17,7 @@ struct request_facts {
 	struct id host;      /* the key id */
 	uint64_t created;    /* Unix seconds, by the server's clock as far as it is known */
 	uint8_t nonce[REQUEST_NONCE_BYTES];
+	uint8_t mark[REQUEST_MARK_BYTES]; /* of this process: it tells two machines with one identity apart */
 };
 
 /* Header lines, terminated. */

@@ -111,6 +111,18 @@ static const struct cli_option status_options[] = {
 	END,
 };
 
+static const struct cli_option wait_options[] = {
+	{ .name = "wait", .value = "TIME", .help = "until the job is over, at most 10m; tells how far it is", .lax = true },
+	END,
+};
+
+static const struct cli_option set_network_options[] = {
+	{ .name = "mtu", .value = "BYTES", .help = "of the tunnel, 1280 to 9000" },
+	{ .name = "keepalive", .value = "SECONDS", .help = "0 is off" },
+	{ .name = "add-cidr", .value = "CIDR", .help = "one more range of addresses; none is ever taken away", .repeats = true },
+	END,
+};
+
 static const struct cli_option host_list_options[] = {
 	{ .name = "workspace", .value = "NAME", .help = "only its hosts" },
 	{ .name = "network", .value = "NAME", .help = "only hosts in it" },
@@ -167,11 +179,18 @@ static const struct cli_command commands[] = {
 	{ "network", "list", "", "List networks", NULL, network_list },
 	{ "network", "show", "NETWORK", "Show a network", NULL, network_show },
 	{ "network", "status", "NETWORK", "Show what each host has acknowledged", status_options, network_status },
+	{ "network", "set", "NETWORK", "Change a network's MTU, keepalive or ranges", set_network_options, network_set },
+	{ "network", "reapply", "NETWORK", "Sign a network anew for all of its hosts", wait_options, network_reapply },
 	{ "network", "lock", "NETWORK", "Let in only hosts that operators admit", lock_options, network_lock },
 	{ "network", "unlock", "NETWORK", "Leave it to the control plane again", list_options, network_unlock },
 	{ "network", "admission", "NETWORK", "Verify and show who is admitted, and who waits", NULL, network_admission },
 	{ "network", "cosign", "NETWORK", "Stand for a change that signd does not sign alone", cosign_options, network_cosign },
 	{ "network", "delete", "NETWORK", "Delete a network that no host is in", NULL, network_delete },
+
+	{ "bridge", "create", "NETWORK NETWORK", "Make peers of the hosts of two networks", wait_options, bridge_create },
+	{ "bridge", "list", "", "List bridges", NULL, bridge_list },
+	{ "bridge", "show", "BRIDGE-ID", "Show a bridge and how far it is", NULL, bridge_show },
+	{ "bridge", "delete", "BRIDGE-ID", "End a bridge: its peers go from every host", wait_options, bridge_delete },
 
 	{ "host", "list", "", "List hosts", host_list_options, host_list },
 	{ "host", "show", "HOST", "Show a host and its last result", NULL, host_show },
@@ -181,6 +200,11 @@ static const struct cli_command commands[] = {
 	{ "host", "leave", "HOST NETWORK", "Take a host out of a network", NULL, host_leave },
 	{ "host", "retire", "HOST", "Take a host out of everything, for good", NULL, host_retire },
 	{ "host", "endpoint", "HOST [ADDRESS:PORT]", "Say where peers reach a host", endpoint_options, host_endpoint },
+	{ "host", "reapply", "HOST", "Put a host's networks together anew, for it to apply", wait_options, host_reapply },
+
+	{ "job", "list", "", "List what is under way, and what was", NULL, job_list },
+	{ "job", "show", "JOB-ID", "Show a job and who is outstanding", NULL, job_show },
+	{ "job", "wait", "JOB-ID", "Wait until a job is over", wait_options, job_wait },
 
 	{ "token", "create", "", "Make a token for 'loopback enroll'", token_options, token_create },
 	{ "token", "list", "", "List tokens, without secrets", NULL, token_list },

@@ -21,14 +21,15 @@ struct cli {
 
 #define _cleanup_json_ CLEANUP(json_decrefp) /* jansson's own json_decrefp() */
 
-/* context.c, root.c, keyset.c, objects.c, status.c, token.c, package.c, mirror.c, admission.c: one function a command, named noun_verb */
+/* context.c, root.c, keyset.c, objects.c, status.c, job.c, token.c, package.c, mirror.c, admission.c: one function a command, named noun_verb */
 cli_run_fn context_set, context_list, context_use, context_show, context_delete;
 cli_run_fn root_create, root_sign_keyset, root_show_keyset, root_rotate, root_print, root_restore;
 cli_run_fn keyset_show, keyset_publish;
 cli_run_fn organization_list, organization_create, workspace_list, workspace_create;
-cli_run_fn network_list, network_create, network_show, network_delete, network_status;
+cli_run_fn network_list, network_create, network_show, network_delete, network_status, network_set, network_reapply;
+cli_run_fn host_list, host_show, host_join, host_leave, host_retire, host_endpoint, host_reapply;
+cli_run_fn bridge_list, bridge_create, bridge_show, bridge_delete, job_list, job_show, job_wait;
 cli_run_fn operator_create, network_lock, network_unlock, network_admission, network_cosign, host_admit, host_evict;
-cli_run_fn host_list, host_show, host_join, host_leave, host_retire, host_endpoint;
 cli_run_fn token_list, token_create, token_revoke;
 cli_run_fn credential_list, credential_create, credential_revoke;
 cli_run_fn version_show, audit_list;

@@ -93,6 +93,7 @@ static const struct column network_columns[] = {
 	{ "NAME", "name", AS_TEXT },
 	{ "CIDRS", "cidrs", AS_LIST },
 	{ "HOSTS", "hosts", AS_NUMBER },
+	{ "BRIDGED WITH", "bridges", AS_NAMES },
 	{ "GENERATION", "generation", AS_NUMBER },
 	{ "MTU", "mtu", AS_NUMBER },
 	{ "KEEPALIVE", "keepalive", AS_NUMBER },
@@ -113,26 +114,35 @@ int network_list(struct cli *cli, const struct cli_args *args)
 	return list(cli, "/v1/networks", &networks);
 }
 
-static int network_body(struct cli *cli, const struct cli_args *args, json_t *body)
+/* The ranges of an option that repeats. */
+static int put_ranges(struct cli *cli, const struct cli_args *args, const char *option, json_t *body, const char *key)
 {
 	json_t *cidrs = json_array();
 	const char *cidr;
 	unsigned at = 0;
-	int r;
 
-	if (json_object_set_new(body, "cidrs", cidrs) < 0)
+	if (json_object_set_new(body, key, cidrs) < 0)
 		return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
-	while ((cidr = cli_next(args, "cidr", &at))) {
+	while ((cidr = cli_next(args, option, &at))) {
 		struct prefix prefix;
 
 		if (prefix_parse(cidr, &prefix) < 0)
 			return cli_fail(&cli->voice, CLI_USAGE, "usage",
-					"--cidr %s: expected a range such as 100.64.0.0/16 or fd00:1::/64, with no bits "
+					"--%s %s: expected a range such as 100.64.0.0/16 or fd00:1::/64, with no bits "
 					"set beyond its length",
-					cidr);
+					option, cidr);
 		if (json_array_append_new(cidrs, json_string(cidr)) < 0)
 			return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
 	}
+	return CLI_OK;
+}
+
+static int network_body(struct cli *cli, const struct cli_args *args, json_t *body)
+{
+	int r = put_ranges(cli, args, "cidr", body, "cidrs");
+
+	if (r)
+		return r;
 	if (cli_has(args, "workspace") == cli_has(args, "organization"))
 		return cli_fail(&cli->voice, CLI_USAGE, "usage",
 				"whose network is it? Give either --workspace or --organization");
@@ -152,6 +162,23 @@ int network_create(struct cli *cli, const struct cli_args *args)
 	int r = network_body(cli, args, body);
 
 	return r ? r : call_and_show(cli, "POST", "/v1/networks", body, &networks);
+}
+
+int network_set(struct cli *cli, const struct cli_args *args)
+{
+	_cleanup_json_ json_t *body = json_object();
+	char path[API_PATH_MAX];
+	int r = api_path(cli, path, "networks", args->words[0], NULL);
+
+	if (!r)
+		r = put_number(cli, body, "mtu", cli_value(args, "mtu"), MTU_MIN, MTU_MAX);
+	if (!r)
+		r = put_number(cli, body, "keepalive", cli_value(args, "keepalive"), 0, KEEPALIVE_MAX);
+	if (!r && cli_has(args, "add-cidr"))
+		r = put_ranges(cli, args, "add-cidr", body, "add_cidrs");
+	if (!r && json_object_size(body) == 0)
+		r = cli_fail(&cli->voice, CLI_USAGE, "usage", "nothing to set: give --mtu, --keepalive or --add-cidr");
+	return r ? r : call_and_show(cli, "PATCH", path, body, &networks);
 }
 
 int network_show(struct cli *cli, const struct cli_args *args)
@@ -185,6 +212,7 @@ static const struct column host_columns[] = {
 	{ "LAST POLL", "last_poll", AS_AGO },
 	{ "LAST RESULT", "receipt.outcome", AS_TEXT },
 	{ "ID", "id", AS_TEXT },
+	{ "REASON", "state_reason", AS_TEXT },
 };
 
 static const struct column host_details[] = {
@@ -192,6 +220,8 @@ static const struct column host_details[] = {
 	{ "Id", "id", AS_TEXT },
 	{ "Workspace", "workspace", AS_TEXT },
 	{ "State", "state", AS_TEXT },
+	{ "Because", "state_reason", AS_TEXT },
+	{ "Since", "state_since", AS_TIME },
 	{ "Networks", "networks", AS_NAMES },
 	{ "Addresses", "networks", AS_ADDRESSES },
 	{ "Endpoint", "endpoint", AS_TEXT },
@@ -203,6 +233,13 @@ static const struct column host_details[] = {
 	{ "Code", "receipt.code", AS_TEXT },
 	{ "Reason", "receipt.reason", AS_TEXT },
 	{ "At", "receipt.at", AS_TIME },
+	{ "Confirm", "receipt.confirm", AS_TEXT },
+	{ "Drift mended", "drift.mended", AS_NUMBER },
+	{ "Last drift", "drift.at", AS_TIME },
+	{ "First machine", "duplicate.first_address", AS_TEXT },
+	{ "Its last poll", "duplicate.first_poll", AS_TIME },
+	{ "Second machine", "duplicate.second_address", AS_TEXT },
+	{ "Its last poll ", "duplicate.second_poll", AS_TIME },
 };
 
 static const struct naming host_namings[] = { { "workspace", "/v1/workspaces" }, { NULL, NULL } };

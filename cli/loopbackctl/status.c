@@ -24,6 +24,8 @@ static int print_status(struct cli *cli, json_t *status)
 		{ "ACKNOWLEDGED", "acknowledged_generation", AS_NUMBER },
 		{ "WHEN", "acknowledged_at", AS_AGO },
 		{ "APPLIED IN", "apply_us", AS_MICRO },
+		{ "STATE", "state", AS_TEXT },
+		{ "DRIFT", "mended", AS_NUMBER },
 		{ "RESULT", "outcome", AS_TEXT },
 		{ "REASON", "reason", AS_TEXT },
 	};

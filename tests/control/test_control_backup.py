@@ -373,8 +373,14 @@ def test_the_schema_of_an_older_backup_is_brought_up_to_date(plane, enrolled):
     with open(old, "wb") as file:
         file.write(content[512:])
     with sqlite3.connect(old) as database:
-        for undo in ("DROP TABLE packages", "DROP TABLE admissions", "DROP TABLE list_nodes", "ALTER TABLE memberships DROP COLUMN waits"):
-            database.execute(undo)
+        tables = ["packages", "admissions", "list_nodes", "bridge_ends", "bridges", "job_documents", "jobs", "duplicates"]
+        columns = {"memberships": ["waits"], "receipts": ["confirm", "mended"], "documents": ["peers"],
+                   "hosts": ["health", "health_reason", "health_since", "document_generation", "mended", "mended_total", "mended_at"]}
+        for table in tables:
+            database.execute(f"DROP TABLE {table}")
+        for table, added in columns.items():
+            for column in added:
+                database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         database.execute("PRAGMA user_version = 1")
     with open(old, "rb") as file:
         body = file.read()

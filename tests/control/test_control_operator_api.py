@@ -282,10 +282,11 @@ def test_states_of_a_host(plane, enrolled):
     assert shown["networks"] == [{"id": plane.network.hex(), "name": "mesh", "addresses": ["10.7.0.1/32"],
                                   "awaiting_admission": False}]
     plane.controld.stop()
-    import sqlite3
-    with sqlite3.connect(os.path.join(plane.state, "control.db")) as database:
-        database.execute("UPDATE hosts SET last_poll = last_poll - 121000, created = created - 200000")
+    plane.controld.arguments += ("--offline-after", "1")
     plane.start_controld()
+    until = time.monotonic() + 10
+    while plane.ok("GET", f"/hosts/{host.name}")["state"] != "offline" and time.monotonic() < until:
+        time.sleep(0.1)
     assert plane.ok("GET", f"/hosts/{host.name}")["state"] == "offline"
     host.apply()
     assert plane.ok("GET", f"/hosts/{host.name}")["state"] == "online"

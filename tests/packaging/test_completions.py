@@ -14,7 +14,7 @@ QUESTIONS = [
     ("loopback", "en", {"enroll"}),
     ("loopback", "enroll --u", {"--url"}),
     ("loopbackctl", "netw", {"network"}),
-    ("loopbackctl", "host re", {"retire"}),
+    ("loopbackctl", "host ret", {"retire"}),
     ("loopbackctl", "token create --desc", {"--description"}),
     ("loopbackctl", "root sign-keyset --root root.k", {"root.key"}),
     ("loopbackctl", "network lock --operator-key root.k", {"root.key"}),

@@ -9,7 +9,7 @@ static const char body[] = "{\"hello\": \"world\"}";
 #define DIGEST "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:" /* RFC 9530, of this body */
 #define PARAMS                                                                                                            \
 	"(\"@method\" \"@path\" \"content-digest\");created=1700000000;keyid=\"000102030405060708090a0b0c0d0e0f\";"       \
-	"nonce=\"AAAAAAAAAAAAAAAAAAAAAA==\";alg=\"ed25519\";tag=\"loopback-agent\""
+	"nonce=\"AAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAA==\";alg=\"ed25519\";tag=\"loopback-agent\""
 
 static struct request_facts facts_of(const char *path)
 {

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Jobs, and the calls that do nothing but start one. */
+#include <errno.h>
+#include <string.h>
+
+#include "controld/call.h"
+#include "controld/jobs.h"
+
+static json_t *job_item(struct call *call, const struct rows *rows)
+{
+	struct id id = row_id(rows, 0);
+
+	return job_json(call->controld, &id);
+}
+
+int jobs_list(struct call *call)
+{
+	return list_plain(call, "SELECT id FROM jobs WHERE id > $1 ORDER BY id LIMIT $2", job_item);
+}
+
+int job_get(struct call *call)
+{
+	struct id id;
+	int r = resolve(call, OBJECT_JOB, call->segments[0], &id);
+
+	if (r < 0)
+		return r;
+	call->answer = job_json(call->controld, &id);
+	return call->answer ? 0 : -ENOMEM;
+}
+
+/* One of a kind at a time: asked for again while it is under way, it is the one that there is. */
+static int job_begin(struct call *call, const char *kind, const struct id *object, const char *label)
+{
+	_cleanup_rows_ struct rows rows = { 0 };
+	struct id job;
+	int r = store_first(call->controld->store, &rows, "SELECT id FROM jobs WHERE object = $1 AND kind = $2 AND state = 'waiting'", "dt", object,
+			    kind);
+
+	if (r == 0)
+		job = row_id(&rows, 0);
+	else if (r == -ENOENT)
+		r = job_add(&call->change, kind, object, label, &job);
+	if (r < 0)
+		return r;
+	call_object(call, object);
+	call->answer = job_json(call->controld, &job);
+	call->status = 202;
+	return call->answer ? 0 : -ENOMEM;
+}
+
+int host_reapply(struct call *call)
+{
+	_cleanup_rows_ struct rows rows = { 0 };
+	struct id host;
+	int r = resolve(call, OBJECT_HOST, call->segments[0], &host);
+
+	if (r == 0)
+		r = store_first(call->controld->store, &rows, "SELECT name, state FROM hosts WHERE id = $1", "d", &host);
+	if (r < 0)
+		return r;
+	if (strcmp(row_text(&rows, 1), "active") != 0)
+		return call_problem(call, 409, "host-not-active", "Host %s is %s; it applies nothing any more.", row_text(&rows, 0),
+				    row_text(&rows, 1));
+	return job_begin(call, "host-reapply", &host, row_text(&rows, 0));
+}
+
+int network_reapply(struct call *call)
+{
+	_cleanup_rows_ struct rows rows = { 0 };
+	struct id network;
+	int r = resolve(call, OBJECT_NETWORK, call->segments[0], &network);
+
+	if (r == 0)
+		r = store_first(call->controld->store, &rows, "SELECT name FROM networks WHERE id = $1", "d", &network);
+	return r < 0 ? r : job_begin(call, "network-reapply", &network, row_text(&rows, 0));
+}
