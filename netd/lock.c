@@ -6,18 +6,19 @@
 #include <string.h>
 
 #include "libipc/log.h"
+#include "libjournal/folder.h"
 
 /* -- What is remembered -------------------------------------------------------------------------------------------------------------- */
 
 int lock_load(struct state *state)
 {
 	uint8_t bytes[LOCKS_BYTES_MAX];
-	ssize_t n = state_read(state, "locks", bytes, sizeof(bytes));
+	ssize_t n = folder_read(state->folder, "locks", bytes, sizeof(bytes));
 	int r = n < 0 ? (int)n : locks_decode(bytes, (size_t)n, &state->locks);
 
 	if (r == -ENOENT)
 		return 0;
-	return r < 0 ? log_errno(r, "locks cannot be used: it says which networks operators have locked. Restore it, or leave and enrol again") : 0;
+	return r < 0 ? log_errno(r, "locks cannot be used: it says which networks operators have locked. Restore it, or remove it: then the next admission list is believed whatever its generation") : 0;
 }
 
 int lock_remember(struct state *state, const struct mesh *mesh)
@@ -44,7 +45,7 @@ int lock_remember(struct state *state, const struct mesh *mesh)
 	if (r >= 0 && news)
 		r = locks_encode(&locks, &out);
 	if (r >= 0 && news)
-		r = state_write(state, "locks", out.bytes, out.n);
+		r = folder_write(state->folder, "locks", out.bytes, out.n);
 	if (r >= 0)
 		state->locks = locks;
 	return r < 0 ? r : 0;

@@ -5,67 +5,14 @@
 #include <fcntl.h>
 #include <sodium.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "libipc/log.h"
+#include "libjournal/folder.h"
 
 #define WG_KEY_FILE_BYTES (8 + KEY_BYTES)
 
-/* -- Files ------------------------------------------------------------------------------------------------------------------------ */
-
-/* @return bytes read, at most max; -ENOENT; -EMSGSIZE; negative errno */
-static ssize_t file_read(int folder, const char *name, void *bytes, size_t max)
-{
-	_cleanup_close_ int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	struct stat stat;
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &stat) < 0)
-		return -errno;
-	if (stat.st_size < 0 || (size_t)stat.st_size > max)
-		return -EMSGSIZE;
-	n = read(fd, bytes, max);
-	return n < 0 ? -errno : n;
-}
-
-static int file_write(int folder, const char *name, const void *bytes, size_t n)
-{
-	_cleanup_close_ int fd = -1;
-	char new_name[32];
-	ssize_t done;
-	int r = 0;
-
-	(void)snprintf(new_name, sizeof(new_name), "%s.new", name);
-	fd = openat(folder, new_name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -errno;
-	done = write(fd, bytes, n);
-	if (done != (ssize_t)n)
-		r = done < 0 ? -errno : -ENOSPC;
-	else if (fsync(fd) < 0 || renameat(folder, new_name, folder, name) < 0 || fsync(folder) < 0)
-		r = -errno;
-	if (r < 0)
-		(void)unlinkat(folder, new_name, 0);
-	return r;
-}
-
-ssize_t state_read(const struct state *state, const char *name, void *bytes, size_t max)
-{
-	return file_read(state->folder, name, bytes, max);
-}
-
-int state_write(const struct state *state, const char *name, const void *bytes, size_t n)
-{
-	return file_write(state->folder, name, bytes, n);
-}
-
-static int file_remove(int folder, const char *name)
-{
-	return unlinkat(folder, name, 0) < 0 && errno != ENOENT ? -errno : 0;
-}
+/* -- Counters --------------------------------------------------------------------------------------------------------------------- */
 
 static void put_counter(uint8_t out[8], uint64_t value)
 {
@@ -92,11 +39,11 @@ const uint8_t *state_host_key(const struct state *state)
 static int host_key_open(struct state *state)
 {
 	uint8_t seed[crypto_sign_SEEDBYTES], public[KEY_BYTES];
-	ssize_t n = file_read(state->folder, "host.key", seed, sizeof(seed));
+	ssize_t n = folder_read(state->folder, "host.key", seed, sizeof(seed));
 
 	if (n == -ENOENT) {
 		randombytes_buf(seed, sizeof(seed));
-		n = file_write(state->folder, "host.key", seed, sizeof(seed));
+		n = folder_write(state->folder, "host.key", seed, sizeof(seed));
 		n = n < 0 ? n : (ssize_t)sizeof(seed);
 	}
 	/* A damaged identity is not replaced behind the owner's back: the host would come back as a stranger. */
@@ -125,7 +72,7 @@ static int wg_key_make(struct state *state)
 	randombytes_buf(file + 8, KEY_BYTES);
 	file[8] &= 248; /* clamped as `wg genkey` does (RFC 7748, 5) */
 	file[8 + 31] = (uint8_t)((file[8 + 31] & 127) | 64);
-	r = file_write(state->folder, "wg.key", file, sizeof(file));
+	r = folder_write(state->folder, "wg.key", file, sizeof(file));
 	sodium_memzero(file, sizeof(file));
 	return r;
 }
@@ -133,12 +80,12 @@ static int wg_key_make(struct state *state)
 static int wg_key_open(struct state *state)
 {
 	uint8_t file[WG_KEY_FILE_BYTES];
-	ssize_t n = file_read(state->folder, "wg.key", file, sizeof(file));
+	ssize_t n = folder_read(state->folder, "wg.key", file, sizeof(file));
 
 	if (n == -ENOENT) {
 		n = wg_key_make(state);
 		if (n == 0)
-			n = file_read(state->folder, "wg.key", file, sizeof(file));
+			n = folder_read(state->folder, "wg.key", file, sizeof(file));
 	}
 	if (n >= 0 && n != (ssize_t)sizeof(file))
 		n = -EBADMSG;
@@ -154,12 +101,12 @@ static int wg_key_open(struct state *state)
 static int starts_open(struct state *state)
 {
 	uint8_t file[8];
-	ssize_t n = file_read(state->folder, "starts", file, sizeof(file));
+	ssize_t n = folder_read(state->folder, "starts", file, sizeof(file));
 	uint64_t starts = n == (ssize_t)sizeof(file) ? get_counter(file) + 1 : 1;
 	int r;
 
 	put_counter(file, starts);
-	r = file_write(state->folder, "starts", file, sizeof(file));
+	r = folder_write(state->folder, "starts", file, sizeof(file));
 	if (r == -ENOSPC || r == -EDQUOT || r == -EROFS)
 		log_warning("the state folder cannot be written; receipts may be taken for old ones until it can");
 	else if (r < 0)
@@ -176,7 +123,7 @@ static int starts_open(struct state *state)
  */
 static void finish_rotation(struct state *state)
 {
-	int r = file_write(state->folder, "root.pub", state->keyset.root, KEY_BYTES);
+	int r = folder_write(state->folder, "root.pub", state->keyset.root, KEY_BYTES);
 
 	if (r < 0)
 		(void)log_errno(r, "cannot pin the root key that the keyset names; keysets signed by it alone are refused until a start that can");
@@ -187,7 +134,7 @@ static void finish_rotation(struct state *state)
 static int root_open(struct state *state)
 {
 	uint8_t bytes[ENVELOPE_BYTES_MAX];
-	ssize_t n = file_read(state->folder, "root.pub", state->root, KEY_BYTES);
+	ssize_t n = folder_read(state->folder, "root.pub", state->root, KEY_BYTES);
 	int r;
 
 	if (n == -ENOENT)
@@ -195,7 +142,7 @@ static int root_open(struct state *state)
 	if (n != KEY_BYTES)
 		return log_errno(n < 0 ? (int)n : -EBADMSG, "root.pub cannot be used; enrol again");
 	state->pinned = true;
-	n = file_read(state->folder, "keyset", bytes, sizeof(bytes));
+	n = folder_read(state->folder, "keyset", bytes, sizeof(bytes));
 	if (n == -ENOENT)
 		return 0;
 	r = n < 0 ? (int)n : keyset_open(bytes, (size_t)n, state->root, &state->keyset);
@@ -238,10 +185,10 @@ int state_pin(struct state *state, const uint8_t root[static KEY_BYTES])
 
 	if (state->pinned)
 		return memcmp(state->root, root, KEY_BYTES) == 0 ? 0 : -EEXIST;
-	r = file_remove(state->folder, "locks"); /* of a deployment that was left, should that have been cut short */
+	r = folder_remove(state->folder, "locks"); /* of a deployment that was left, should that have been cut short */
 	if (r < 0)
 		return r;
-	r = file_write(state->folder, "root.pub", root, KEY_BYTES);
+	r = folder_write(state->folder, "root.pub", root, KEY_BYTES);
 	if (r < 0)
 		return r;
 	memcpy(state->root, root, KEY_BYTES);
@@ -251,14 +198,14 @@ int state_pin(struct state *state, const uint8_t root[static KEY_BYTES])
 
 int state_unpin(struct state *state, bool forget_keys)
 {
-	int r = file_remove(state->folder, "keyset");
+	int r = folder_remove(state->folder, "keyset");
 
 	if (r == 0)
-		r = file_remove(state->folder, "root.pub");
+		r = folder_remove(state->folder, "root.pub");
 	if (r == 0)
-		r = file_remove(state->folder, "locks");
+		r = folder_remove(state->folder, "locks");
 	if (r == 0 && forget_keys)
-		r = file_remove(state->folder, "host.key");
+		r = folder_remove(state->folder, "host.key");
 	if (r == 0 && forget_keys)
 		r = wg_key_make(state); /* not just removed: the counter goes on */
 	if (r == 0 && fsync(state->folder) < 0)
@@ -296,10 +243,10 @@ int state_take_keyset(struct state *state, const void *bytes, size_t n, const ch
 	if (state->deployed && !document_newer(&keyset.header, &state->keyset.header))
 		return -ESTALE;
 	*why = "it cannot be stored";
-	r = file_write(state->folder, "keyset", bytes, n);
+	r = folder_write(state->folder, "keyset", bytes, n);
 	/* The new root is in force only now; a crash in between leaves the old root and a keyset that it signed too. */
 	if (r == 0 && memcmp(keyset.root, state->root, KEY_BYTES) != 0)
-		r = file_write(state->folder, "root.pub", keyset.root, KEY_BYTES);
+		r = folder_write(state->folder, "root.pub", keyset.root, KEY_BYTES);
 	if (r < 0)
 		return r;
 	memcpy(state->root, keyset.root, KEY_BYTES);

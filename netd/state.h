@@ -41,11 +41,6 @@ struct state {
 _must_check_ int state_open(const char *path, struct state *state);
 void state_close(struct state *state);
 
-/** A file of the folder. @return bytes read, at most max; -ENOENT; -EMSGSIZE; negative errno */
-_must_check_ ssize_t state_read(const struct state *state, const char *name, void *bytes, size_t max);
-/** The same, replaced whole and on the disk when this returns. @return 0; negative errno */
-_must_check_ int state_write(const struct state *state, const char *name, const void *bytes, size_t n);
-
 /** Host key, public half. */
 const uint8_t *state_host_key(const struct state *state);
 

@@ -43,7 +43,7 @@ static int seen_save(struct cli *cli, const struct list *list)
 {
 	_cleanup_json_ json_t *seen = NULL;
 	_cleanup_free_ char *text = NULL;
-	char path[PATH_MAX], id[ID_TEXT], hash[HASH_TEXT];
+	char path[PATH_MAX], id[ID_TEXT], hash[HASH_TEXT], keyset[ID_TEXT + 8] = "keyset ";
 	int r = seen_load(cli, &seen, path);
 
 	if (r)
@@ -51,10 +51,37 @@ static int seen_save(struct cli *cli, const struct list *list)
 	r = json_object_set_new(seen, id_format(&list->network, id),
 				json_pack("{s:s, s:I, s:s}", "name", list->name, "generation", (json_int_t)list->admission.header.generation,
 					  "hash", hex_format(list->hash.b, HASH_BYTES, hash)));
+	(void)id_format(&list->keyset.header.deployment, keyset + strlen(keyset));
+	if (r == 0)
+		r = json_object_set_new(seen, keyset, json_pack("{s:I, s:I}", "epoch", (json_int_t)list->keyset.header.epoch, "generation",
+								(json_int_t)list->keyset.header.generation));
 	text = json_dumps(seen, JSON_INDENT(2) | JSON_SORT_KEYS);
 	r = r < 0 || !text ? -ENOMEM : file_replace(path, text, strlen(text), 0600);
 	if (r < 0)
 		return cli_fail(&cli->voice, CLI_REFUSED, "lists", "cannot write %s: %s; the list itself is handed over", path, strerror(-r));
+	return CLI_OK;
+}
+
+/* Nor an older keyset: it may list an operator's key that was withdrawn since. */
+static int keyset_seen(struct cli *cli, const struct keyset *keyset)
+{
+	_cleanup_json_ json_t *seen = NULL;
+	char path[PATH_MAX], key[ID_TEXT + 8] = "keyset ";
+	struct document_header last = { .epoch = 0 };
+	const json_t *value;
+	int r = seen_load(cli, &seen, path);
+
+	if (r)
+		return r;
+	(void)id_format(&keyset->header.deployment, key + strlen(key));
+	value = json_object_get(seen, key);
+	last.epoch = (uint32_t)json_integer_value(json_object_get(value, "epoch"));
+	last.generation = (uint64_t)json_integer_value(json_object_get(value, "generation"));
+	if (value && document_newer(&last, &keyset->header))
+		return cli_fail(&cli->voice, CLI_REFUSED, "older-keyset",
+				"the control plane shows keyset %llu of epoch %u, but keyset %llu of epoch %u was seen here: keys that were withdrawn "
+				"would count again",
+				(unsigned long long)keyset->header.generation, keyset->header.epoch, (unsigned long long)last.generation, last.epoch);
 	return CLI_OK;
 }
 
@@ -174,6 +201,8 @@ int list_read(struct cli *cli, const char *network, bool accept_older, struct li
 	const char *id, *name, *organization;
 	int r = keyset_read(cli, &list->keyset);
 
+	if (!r)
+		r = keyset_seen(cli, &list->keyset);
 	if (!r)
 		r = api_path(cli, path, "networks", network, "admission", NULL);
 	if (!r)

@@ -3,7 +3,8 @@
  * Admission lists as an operator sees them: read from the control plane, believed in nothing that an operator's key did not sign, changed, signed, handed over.
  *
  * The control plane is what a lock is there against. So the keyset is verified by the operator's own root; the list by an operator key of it, and by its own hashes; and what was
- * last seen of each network's list is kept in `lists.json` beside the configuration: {"NETWORK-ID": {"name", "generation", "hash"}}. Whoever is shown an older list, or another network
+ * last seen of each network's list, and of the keyset, is kept in `lists.json` beside the configuration: {"NETWORK-ID": {"name", "generation", "hash"},
+ * "keyset DEPLOYMENT-ID": {"epoch", "generation"}}. Whoever is shown an older list, or another network
  * under a name that is known, signs nothing.
  */
 #pragma once

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """loopbackctl and locked networks: an operator's own key, and a control plane that is believed in nothing; real controld and signd behind it."""
 
+import base64
 import http.client
 import http.server
 import json
@@ -180,6 +181,34 @@ def test_an_older_list_is_not_gone_on_from(console, plane, enrolled):
     plane.start()
     assert "was seen here" in console.refuses(1, "network", "lock", "mesh", *key, "--admit", one.id.hex())
     assert console.json("network", "lock", "mesh", *key, "--admit", one.id.hex(), "--accept-older")["generation"] == 3
+
+
+def test_an_older_keyset_is_not_gone_by(console, plane, enrolled):
+    """Shown the keyset that lists a withdrawn key, and a list of that key, an operator would sign that list's hosts in."""
+    one, gone = enrolled(1), wire.Key("withdrawn")
+    key = ("--operator-key", "op.key")
+    operators = [bytes.fromhex(console.key)]
+    old = keyset(plane.root, [plane.signd.public], generation=3, operators=operators + [gone.public])
+    assert plane.publish(old).status == 200
+    assert plane.publish(keyset(plane.root, [plane.signd.public], generation=4, operators=operators)).status == 200
+    console.ok("network", "lock", "mesh", *key, "--admit", one.id.hex())
+    organization = bytes.fromhex(plane.ok("GET", "/networks/mesh")["organization"])
+    root, _ = wire.listing([one.id, bytes(16)])
+    theirs = wire.envelope(wire.ADMISSION, [wire.header(plane.deployment, organization, plane.network, 1, 50), 1, 2, root, []], gone)
+
+    def lie(method, path, answer, data):
+        if method == "GET" and path.endswith("/keyset"):
+            answer["envelope"] = base64.b64encode(old).decode()
+        elif method == "GET" and path.endswith("/admission"):
+            answer.update(envelope=base64.b64encode(theirs).decode(), generation=50, hosts=[bytes(16).hex(), one.id.hex()])
+        else:
+            return data
+        return json.dumps(answer).encode()
+
+    console.server.lie = lie
+    said = console.refuses(1, "host", "admit", "ee" * 16, "--network", "mesh", *key)
+    assert "keyset 4" in said and "withdrawn" in said
+    assert plane.ok("GET", "/networks/mesh/admission")["generation"] == 1
 
 
 def test_without_a_root_nothing_is_signed(console, plane):

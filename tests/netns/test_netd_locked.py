@@ -6,11 +6,15 @@ too, but only what a test calls the operator signs with it: the control plane ma
 Each attack is refused, is told as such, and nothing on the host moves.
 """
 
+import os
+
 import pytest
+
+import rig as rigs
 
 pytest.register_assert_rewrite("netd_rig")
 from netd_fixtures import make_rig, whole_host  # noqa: E402,F401
-from netd_rig import CIDR, ENDPOINT, OWN, PEERS, NetdHost  # noqa: E402  (the line above comes first)
+from netd_rig import CIDR, ENDPOINT, OWN, PEERS, SOCKETS, NetdHost  # noqa: E402  (the line above comes first)
 
 LISTED = "self,0-19"
 generations = {"list": 0}
@@ -72,7 +76,7 @@ ATTACKS = {
     "replaces a host by one of its own": ("not-admitted", ["unpeer mesh 7", "peer mesh 30 address=100.64.1.8"]),
     "keeps a host that operators took off": ("not-admitted", ["operator hosts=self,0-18"]),
     "gives a host's address to a stranger's key": ("statement", ["peer mesh 7 address=100.64.1.8 wg=30 unsigned=1"]),
-    "brings back an evicted host with the list from before": ("downgraded", ["operator hosts=self,0-18", "unpeer mesh 19", "apply",
+    "brings back an evicted host with the list from before": ("admission", ["operator hosts=self,0-18", "unpeer mesh 19", "apply",
                                                                             "peer mesh 19 address=100.64.1.20", "admission mesh back=1"]),
     "does so by way of a time without the network": ("admission", [
         "operator hosts=self,0-18", "unpeer mesh 19", "apply", "network aside cidr=10.77.0.0/16", "self aside address=10.77.0.1",
@@ -150,7 +154,7 @@ def test_two_lists_of_one_generation(host):
     host.forge(f"admission mesh generation={generations['list']} hosts={LISTED},30")
     host.forge("peer mesh 30 address=100.64.1.30")
     host.publish()
-    host.refused("equivocated")
+    host.refused("admission")
 
 
 def test_a_list_of_a_key_that_is_no_operators_any_more(host):
@@ -164,6 +168,73 @@ def test_a_list_of_a_key_that_is_no_operators_any_more(host):
     operator(host, f"hosts={LISTED}")
     assert host.offer()["outcome"] == "applied"
     host.keyset("operator=operator,second")
+
+
+def offer_and_die(host, call):
+    """One offer, in which netd is killed as it begins this system call ("fsync:when=2": the second one)."""
+    pid = host.pid()
+    name, _, when = call.partition(":")
+    tracer = host.host.popen("strace", "-f", "-qq", "-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:{when}", "-o",
+                             os.path.join(host.host.folder, "strace"), "-p", str(pid))
+    try:
+        rigs.wait_until("strace", lambda: "TracerPid:\t0\n" not in read_status(pid))
+        host.forge.send("offer")
+        rigs.wait_until("the end of netd", lambda: host.host.units()["loopback-netd"]["pid"] != pid, interval=0.01)
+        assert host.forge.answer()["closed"]
+    finally:
+        tracer.terminate()
+        tracer.wait(timeout=10)
+    host.start()
+    host.connect()
+
+
+def read_status(pid):
+    """/proc of it."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return file.read()
+
+
+def test_a_list_is_not_forgotten_with_a_change_that_did_not_happen(host):
+    """netd dies when the list is on the disk and the journal knows nothing yet: the old configuration is in force, the old list is not good any more."""
+    host.forge(f"peer mesh 30 address=100.64.1.30 endpoint={ENDPOINT}")
+    operator(host, f"hosts={LISTED},30")
+    host.apply()
+    operator(host, f"hosts={LISTED}")  # 30 is evicted, and netd does not get to do it
+    host.forge("unpeer mesh 30")
+    host.publish()
+    offer_and_die(host, "fsync:when=2")
+    assert len(host.device()) == 21, "what was in force is in force"
+    host.forge("admission mesh back=1")
+    host.forge(f"peer mesh 30 address=100.64.1.30 endpoint={ENDPOINT}")
+    host.publish()
+    host.refused("admission")
+    operator(host, f"hosts={LISTED}")
+    host.forge("unpeer mesh 30")
+    host.apply()
+    assert len(host.device()) == 20
+
+
+def test_leaving_forgets_the_lock(net):
+    """A host that left the deployment knows of no lock; until then it does."""
+    host = NetdHost(net, "h2", peers=3)
+    try:
+        host.keyset("operator=operator")
+        host.forge("admission mesh hosts=self,0-2 generation=7")
+        host.forge("network mesh locked=1 mine=1")
+        host.apply()
+        path = f"{host.host.folder}/lib/netd/locks"
+        assert os.path.getsize(path) > 50
+        assert host.host.enter("loopback", "leave", "--force", check=False).returncode == 0
+        assert not os.path.exists(path)
+        assert host.forge(f"pin {SOCKETS}/admin.sock")["pinned"]
+        host.connect()
+        host.generation = 0
+        host.keyset("operator=operator")
+        host.forge("network mesh locked=0 mine=1")
+        host.forge("admission mesh none=1")
+        host.apply()
+    finally:
+        host.close()
 
 
 def test_restart_and_epoch_forget_nothing(host):
