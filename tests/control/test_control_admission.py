@@ -2,6 +2,7 @@
 """Locked networks at the control plane: lists that operators sign are taken, kept and served; who is not on one waits; crashes leave nothing half done."""
 
 import base64
+import json
 
 import pytest
 import wire
@@ -22,9 +23,10 @@ class Lists:
         root, _ = wire.listing(more.get("ids", ids))
         payload = [wire.header(more.get("deployment", self.plane.deployment), more.get("organization", self.organization),
                                more.get("id", self.plane.network), 1, generation),
-                   more.get("flags", 1), more.get("count", len(ids)), root, []]
+                   more.get("flags", 1), more.get("count", len(ids)), root,
+                   sorted(more.get("bridges", []))]
         envelope = wire.envelope(more.get("kind", wire.ADMISSION), payload, more.get("signer", self.plane.operator))
-        if not more.keys() - {"flags"}:
+        if not more.keys() - {"flags", "bridges"}:
             self.ids, self.generation = ids, generation
         return {"envelope": base64.b64encode(envelope).decode(), "add": sorted(host.id.hex() for host in add),
                 "remove": sorted(host.id.hex() for host in remove)}
@@ -204,3 +206,37 @@ def test_backup_keeps_lists(plane, enrolled, lists):
     assert plane.ok("GET", "/networks/mesh/admission") == shown
     one.apply()
     assert one.admitted(plane.network) == {one.id}
+
+
+def test_bridges_of_a_locked_network(plane, enrolled, lists):
+    """A bridge that the list does not name is not made, and says why; one that it names brings in who is on the list, and lists travel over it."""
+    from test_control_bridges import create, job_over, network
+    lab = bytes.fromhex(network(plane, "lab", "10.8.0.0/24"))
+    one, far = enrolled(1), Agent(plane, "far").enrolled(plane.token(["lab"]))
+    lists.put(add=[one])
+    _, job = create(plane)
+    over = job_over(plane, job)
+    assert over["state"] == "failed" and "names no bridge" in json.dumps(over), over
+    one.apply()
+    assert one.network_ids() == [plane.network]
+    lists.put(bridges=[lab])
+    over = job_over(plane, create(plane)[1])
+    assert over["state"] == "failed" and "not on its admission list" in json.dumps(over), over
+    lists.put(add=[far], bridges=[lab])
+    create(plane)
+    for _ in range(50):
+        one.apply(receipts=[one.receipt()])
+        far.apply(receipts=[far.receipt()])
+        if len(one.network_ids()) == 2:
+            break
+    assert set(one.peers(lab)) == {far.id} and set(far.peers(plane.network)) == {one.id}
+    assert far.admitted(plane.network) == {one.id, far.id}, "a host gets the list of what it reaches over a bridge"
+    # Who comes to the other network is not let through, and is told why: that network is not locked, its hosts must be on this one's list.
+    newcomer = Agent(plane, "newcomer")
+    answer = newcomer.enroll(plane.token(["lab"]))
+    assert answer.status == 409 and b"not on its admission list" in answer.body, answer.body
+    # Nor is a host evicted that is still there: first it leaves the other network.
+    said = plane.refuses(409, "signer-refused", "PUT", "/networks/mesh/admission", lists.body(remove=[far], bridges=[lab], dry=True))
+    assert "of network lab" in said
+    plane.ok("DELETE", "/hosts/hfar/networks/lab")
+    lists.put(remove=[far], bridges=[lab])
