@@ -73,7 +73,8 @@ static int walk_all(struct rtnl *rtnl, uint16_t type, netlink_fn *read, struct w
 
 	for (unsigned i = 0; i < NETLINK_RESTARTS_MAX; i++) {
 		r = netlink_request(rtnl->netlink, request_new(rtnl, type, NLM_F_DUMP, &header, sizeof(header)), read, &walk);
-		if (r != -EINTR)
+		/* Busy: with a dump whose answers nobody read to the end (a request before that failed); they have just been read over. */
+		if (r != -EINTR && r != -EBUSY)
 			return r;
 	}
 	return -EAGAIN;

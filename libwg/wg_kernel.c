@@ -63,7 +63,7 @@ static int kernel_dump(struct wg *wg, wg_dump_fn *each, void *arg)
 		r = netlink_request(kernel->netlink, request, wg_message_read, &reader);
 		if (r == 0)
 			return wg_reader_end(&reader);
-		if (r != -EINTR)
+		if (r != -EINTR && r != -EBUSY) /* as in rtnl.c, walk_all() */
 			return r;
 	}
 	return -EAGAIN;
