@@ -14,17 +14,20 @@
 
 /* -- What the database has ---------------------------------------------------------------------------------------------------------- */
 
-static int ids_copy(struct view bytes, struct id **ids)
+/* Hosts as the database keeps them. @return their number; negative errno */
+static ssize_t hosts_read(struct view bytes, struct admitted **hosts)
 {
-	*ids = malloc(bytes.n + 1);
-	if (!*ids)
+	size_t count = bytes.n / ADMITTED_BYTES;
+
+	*hosts = malloc((count + 1) * sizeof(**hosts));
+	if (!*hosts)
 		return -ENOMEM;
-	if (bytes.n)
-		memcpy(*ids, bytes.p, bytes.n);
-	return 0;
+	for (size_t i = 0; i < count; i++)
+		admitted_read(bytes.p + i * ADMITTED_BYTES, &(*hosts)[i]);
+	return (ssize_t)count;
 }
 
-ssize_t admission_ids(struct controld *controld, const struct id *network, struct id **ids)
+ssize_t admission_hosts(struct controld *controld, const struct id *network, struct admitted **hosts)
 {
 	_cleanup_rows_ struct rows rows = { 0 };
 	struct view bytes = { 0 };
@@ -34,8 +37,7 @@ ssize_t admission_ids(struct controld *controld, const struct id *network, struc
 		return r;
 	if (r == 0)
 		bytes = row_bytes(&rows, 0);
-	r = ids_copy(bytes, ids);
-	return r < 0 ? r : (ssize_t)(bytes.n / ID_BYTES);
+	return hosts_read(bytes, hosts);
 }
 
 int admission_envelope(struct controld *controld, const struct id *network, struct pack_writer *out)
@@ -68,7 +70,7 @@ int admission_nodes(struct controld *controld, const struct id *network, int nod
 int admission_waits(struct controld *controld, const struct id *network, const struct id *host)
 {
 	_cleanup_rows_ struct rows rows = { 0 };
-	_cleanup_free_ struct id *ids = NULL;
+	_cleanup_free_ struct admitted *hosts = NULL;
 	ssize_t count;
 	int r = store_first(controld->store, &rows, "SELECT flags FROM networks WHERE id = $1", "d", network);
 
@@ -76,8 +78,8 @@ int admission_waits(struct controld *controld, const struct id *network, const s
 		return r;
 	if (!(row_i64(&rows, 0) & NETWORK_LOCKED))
 		return 0;
-	count = admission_ids(controld, network, &ids);
-	return count < 0 ? (int)count : !id_listed(ids, (size_t)count, host);
+	count = admission_hosts(controld, network, &hosts);
+	return count < 0 ? (int)count : !admitted_find(hosts, (size_t)count, host);
 }
 
 /* -- Taking one in ------------------------------------------------------------------------------------------------------------------- */
@@ -86,16 +88,24 @@ struct list {
 	struct id network;
 	struct view envelope;
 	struct admission document;
-	const struct id *ids;
+	const struct admitted *hosts;
 	size_t count;
 };
 
 static int pending_put(struct controld *controld, const struct list *list, const char *who)
 {
-	int r = store_exec(controld->store,
+	_cleanup_free_ uint8_t *bytes = malloc(list->count * ADMITTED_BYTES + 1);
+	int r;
+
+	if (!bytes)
+		return -ENOMEM;
+	for (size_t i = 0; i < list->count; i++)
+		admitted_write(&list->hosts[i], bytes + i * ADMITTED_BYTES);
+	r = store_exec(controld->store,
 			   "INSERT INTO admissions (network, ids, pending, pending_ids, pending_who) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (network)"
 			   " DO UPDATE SET pending = excluded.pending, pending_ids = excluded.pending_ids, pending_who = excluded.pending_who",
-			   "dbbbt", &list->network, "", (size_t)0, list->envelope.p, list->envelope.n, list->ids, list->count * ID_BYTES, who);
+			   "dbbbt", &list->network, "", (size_t)0, list->envelope.p, list->envelope.n, bytes,
+		       list->count * ADMITTED_BYTES, who);
 
 	return r < 0 ? r : 0;
 }
@@ -133,7 +143,7 @@ static int list_put(struct controld *controld, const struct list *list)
 			   &list->network);
 
 	if (r >= 0)
-		r = admission_build(list->ids, list->count, node_emit, &emission, &root);
+		r = admission_build(list->hosts, list->count, node_emit, &emission, &root);
 	if (r >= 0)
 		r = document_put(controld, DOC_admission, &list->document.header, &root, 0, &envelope);
 	if (r >= 0)
@@ -182,7 +192,7 @@ static int members_follow(struct change *change, const struct list *list)
 	int r = count < 0 ? (int)count : 0;
 
 	for (ssize_t i = 0; r == 0 && i < count; i++) {
-		bool waits = list->document.flags & ADMISSION_LOCKED && !id_listed(list->ids, list->count, &members[i].host);
+		bool waits = list->document.flags & ADMISSION_LOCKED && !admitted_find(list->hosts, list->count, &members[i].host);
 
 		if (waits == members[i].waits)
 			continue;
@@ -254,17 +264,17 @@ static int list_check(struct controld *controld, struct list *list, struct probl
 	if (document->header.generation <= last.generation)
 		return problem_set(problem, 409, "list-older", "The list has generation %" PRIu64 "; generation %" PRIu64 " is in force.",
 				   document->header.generation, last.generation);
-	if (admission_build(list->ids, list->count, NULL, NULL, &root) < 0 || list->count != document->count ||
+	if (admission_build(list->hosts, list->count, NULL, NULL, &root) < 0 || list->count != document->count ||
 	    !hash_equal(&root, &document->root))
 		return problem_set(problem, 409, "list-differs",
 				   "The changes do not lead from the list in force to the one that was signed. Read the list again, and sign anew.");
 	return 0;
 }
 
-int admission_take(struct controld *controld, const char *who, const struct id *network, struct view envelope, const struct id *ids,
-		   size_t count, struct problem *problem)
+int admission_take(struct controld *controld, const char *who, const struct id *network, struct view envelope,
+		   const struct admitted *hosts, size_t count, struct problem *problem)
 {
-	struct list list = { .network = *network, .envelope = envelope, .ids = ids, .count = count };
+	struct list list = { .network = *network, .envelope = envelope, .hosts = hosts, .count = count };
 	int r = list_check(controld, &list, problem);
 
 	if (r == 0)
@@ -286,23 +296,25 @@ static int finish_one(struct controld *controld, const struct id *network)
 {
 	_cleanup_rows_ struct rows rows = { 0 };
 	_cleanup_writer_ struct pack_writer envelope = { 0 };
-	_cleanup_free_ struct id *ids = NULL;
+	_cleanup_free_ struct admitted *hosts = NULL;
 	struct list list = { .network = *network };
 	struct problem problem = { 0 };
 	struct view bytes;
 	char who[64], id[ID_TEXT];
+	ssize_t count;
 	int r = store_first(controld->store, &rows, "SELECT pending, pending_ids, pending_who FROM admissions WHERE network = $1", "d", network);
 
 	if (r < 0)
 		return r;
 	bytes = row_bytes(&rows, 0);
 	pack_put_raw(&envelope, bytes.p, bytes.n);
-	list.count = row_bytes(&rows, 1).n / ID_BYTES;
-	r = envelope.error < 0 ? envelope.error : ids_copy(row_bytes(&rows, 1), &ids);
+	count = hosts_read(row_bytes(&rows, 1), &hosts);
+	r = envelope.error < 0 ? envelope.error : count < 0 ? (int)count : 0;
 	(void)snprintf(who, sizeof(who), "%s", row_text(&rows, 2));
 	rows_end(&rows);
 	list.envelope = (struct view){ envelope.bytes, envelope.n };
-	list.ids = ids;
+	list.hosts = hosts;
+	list.count = count < 0 ? 0 : (size_t)count;
 	if (r == 0)
 		r = list_check(controld, &list, &problem);
 	if (r == 0)

@@ -9,17 +9,17 @@
 #include "controld/controld.h"
 #include "libdoc/admission.h"
 
-/** The ids of a network's list. @param ids the caller's: free() @return their number; 0 without a list; negative errno */
-_must_check_ ssize_t admission_ids(struct controld *controld, const struct id *network, struct id **ids);
+/** The hosts of a network's list, ascending. @param hosts the caller's: free() @return their number; 0 without a list; negative errno */
+_must_check_ ssize_t admission_hosts(struct controld *controld, const struct id *network, struct admitted **hosts);
 
 /**
  * Take in a list that operators signed, and let the network follow: who is not on it leaves, who waited for it and is on it joins.
  * @param who for the audit log
- * @param ids all that are on the list, ascending
+ * @param hosts all that are on the list, ascending
  * @return 0; -EREMOTEIO problem says why; negative errno (problem too)
  */
-_must_check_ int admission_take(struct controld *controld, const char *who, const struct id *network, struct view envelope, const struct id *ids,
-				size_t count, struct problem *problem);
+_must_check_ int admission_take(struct controld *controld, const char *who, const struct id *network, struct view envelope,
+				const struct admitted *hosts, size_t count, struct problem *problem);
 /** Finish what a crash, or a signd that was away, left half done. @return 0; negative errno */
 _must_check_ int admissions_finish(struct controld *controld);
 

@@ -44,13 +44,14 @@ static json_t *awaiting_json(struct store *store, const struct id *network)
 	return hosts;
 }
 
-static json_t *ids_json(const struct id *ids, ssize_t count)
+static json_t *hosts_json(const struct admitted *hosts, ssize_t count)
 {
 	json_t *list = json_array();
 	char text[ID_TEXT];
 
 	for (ssize_t i = 0; i < count; i++)
-		(void)json_array_append_new(list, json_string(id_format(&ids[i], text)));
+		(void)json_array_append_new(list, json_pack("{s:s, s:I}", "id", id_format(&hosts[i].host, text), "since",
+							    (json_int_t)hosts[i].since));
 	return list;
 }
 
@@ -58,9 +59,9 @@ static int admission_answer(struct call *call, const struct id *network)
 {
 	_cleanup_writer_ struct pack_writer envelope = { 0 };
 	_cleanup_rows_ struct rows rows = { 0 };
-	_cleanup_free_ struct id *ids = NULL;
+	_cleanup_free_ struct admitted *hosts = NULL;
 	struct document_row list = { 0 };
-	ssize_t count = admission_ids(call->controld, network, &ids);
+	ssize_t count = admission_hosts(call->controld, network, &hosts);
 	int r = count < 0 ? (int)count : admission_envelope(call->controld, network, &envelope);
 
 	if (r == 0)
@@ -73,7 +74,7 @@ static int admission_answer(struct call *call, const struct id *network)
 				 row_text(&rows, 1), "organization", row_text(&rows, 2), "locked", (int)(row_i64(&rows, 3) & NETWORK_LOCKED),
 				 "generation", (json_int_t)list.generation, "envelope",
 				 envelope.n ? base64_json((struct view){ envelope.bytes, envelope.n }) : json_null(), "hosts",
-				 ids_json(ids, count), "awaiting", awaiting_json(call->controld->store, network));
+				 hosts_json(hosts, count), "awaiting", awaiting_json(call->controld->store, network));
 	return call->answer ? 0 : -ENOMEM;
 }
 
@@ -104,12 +105,12 @@ static int changes_read(struct call *call, const char *key, const json_t *texts,
 	return 0;
 }
 
-/* The list in force, without those that go and with those that come. @param list the caller's; replaced */
-static int list_change(struct call *call, const json_t *add, const json_t *remove, struct id **list, ssize_t *count)
+/* The list in force, without those that go and with those that come, by this generation. @param list the caller's; replaced */
+static int list_change(struct call *call, const json_t *add, const json_t *remove, uint64_t generation, struct admitted **list, ssize_t *count)
 {
 	struct id adding[CHANGES_MAX], removing[CHANGES_MAX];
 	size_t add_count = 0, remove_count = 0, at = 0, n = 0;
-	struct id *merged;
+	struct admitted *merged;
 	int r = changes_read(call, "add", add, adding, &add_count);
 
 	if (r == 0)
@@ -120,19 +121,30 @@ static int list_change(struct call *call, const json_t *add, const json_t *remov
 	if (!merged)
 		return -ENOMEM;
 	for (ssize_t i = 0; i < *count; i++) {
-		const struct id *id = &(*list)[i];
+		const struct id *id = &(*list)[i].host;
 
 		for (; at < add_count && memcmp(adding[at].b, id->b, ID_BYTES) < 0; at++)
-			merged[n++] = adding[at];
+			merged[n++] = (struct admitted){ adding[at], generation };
 		if (!id_listed(removing, remove_count, id) && !(at < add_count && id_equal(&adding[at], id)))
-			merged[n++] = *id;
+			merged[n++] = (*list)[i];
 	}
-	while (at < add_count)
-		merged[n++] = adding[at++];
+	for (; at < add_count; at++)
+		merged[n++] = (struct admitted){ adding[at], generation };
 	free(*list);
 	*list = merged;
 	*count = (ssize_t)n;
 	return 0;
+}
+
+/* What the envelope says of itself, before it is verified: which generation the changes are of. */
+static uint64_t generation_claimed(const uint8_t *bytes, size_t n)
+{
+	struct admission admission;
+	struct envelope envelope;
+
+	if (envelope_open(bytes, n, &envelope) < 0 || admission_decode(envelope.payload, &admission) < 0)
+		return 0;
+	return admission.header.generation;
 }
 
 int admission_put(struct call *call)
@@ -142,7 +154,7 @@ int admission_put(struct call *call)
 	const struct json_field fields[] = { { "envelope", JSON_TEXT, true, &text, 1, BASE64_MAX },
 					     { "add", JSON_TEXTS, false, &add, 0, CHANGES_MAX },
 					     { "remove", JSON_TEXTS, false, &remove, 0, CHANGES_MAX } };
-	_cleanup_free_ struct id *ids = NULL;
+	_cleanup_free_ struct admitted *hosts = NULL;
 	uint8_t envelope[ENVELOPE_BYTES_MAX];
 	struct id network;
 	ssize_t count;
@@ -157,10 +169,10 @@ int admission_put(struct call *call)
 		r = admissions_finish(call->controld);
 	if (r < 0)
 		return r;
-	count = admission_ids(call->controld, &network, &ids);
-	r = count < 0 ? (int)count : list_change(call, add, remove, &ids, &count);
+	count = admission_hosts(call->controld, &network, &hosts);
+	r = count < 0 ? (int)count : list_change(call, add, remove, generation_claimed(envelope, n), &hosts, &count);
 	if (r == 0)
-		r = admission_take(call->controld, call->who, &network, (struct view){ envelope, n }, ids, (size_t)count, &call->change.problem);
+		r = admission_take(call->controld, call->who, &network, (struct view){ envelope, n }, hosts, (size_t)count, &call->change.problem);
 	return r < 0 ? r : admission_answer(call, &network);
 }
 

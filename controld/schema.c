@@ -69,7 +69,7 @@ static const char migration_2[] =
 	"CREATE TABLE packages (file TEXT PRIMARY KEY, format TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL,"
 	" architecture TEXT NOT NULL, bytes BIGINT NOT NULL, sha512 TEXT NOT NULL, added BIGINT NOT NULL);";
 
-/* Locked networks. waits: the host is a member, but not on the operators' list yet. ids: the list, ascending, 16 bytes each. pending: a list that was written
+/* Locked networks. waits: the host is a member, but not on the operators' list yet. ids: the list, as in its leaves (libdoc/admission.h). pending: a list that was written
  * down before signd sees it. */
 static const char migration_3[] =
 	"ALTER TABLE memberships ADD COLUMN waits BIGINT NOT NULL DEFAULT 0;"

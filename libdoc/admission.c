@@ -22,6 +22,41 @@ static bool ascending(const struct id *ids, size_t count)
 	return true;
 }
 
+static int host_order(const void *a, const void *b)
+{
+	return id_order(&((const struct admitted *)a)->host, &((const struct admitted *)b)->host);
+}
+
+static bool hosts_ascending(const struct admitted *hosts, size_t count)
+{
+	for (size_t i = 1; i < count; i++)
+		if (host_order(&hosts[i - 1], &hosts[i]) >= 0)
+			return false;
+	return true;
+}
+
+const struct admitted *admitted_find(const struct admitted *hosts, size_t count, const struct id *host)
+{
+	const struct admitted key = { .host = *host };
+
+	return count ? bsearch(&key, hosts, count, sizeof(*hosts), host_order) : NULL;
+}
+
+void admitted_write(const struct admitted *host, uint8_t *bytes)
+{
+	memcpy(bytes, host->host.b, ID_BYTES);
+	for (unsigned i = 0; i < 8; i++)
+		bytes[ID_BYTES + i] = (uint8_t)(host->since >> (56 - 8 * i));
+}
+
+void admitted_read(const uint8_t *bytes, struct admitted *host)
+{
+	memcpy(host->host.b, bytes, ID_BYTES);
+	host->since = 0;
+	for (unsigned i = 0; i < 8; i++)
+		host->since = host->since << 8 | bytes[ID_BYTES + i];
+}
+
 bool id_listed(const struct id *ids, size_t count, const struct id *id)
 {
 	return count && bsearch(id, ids, count, sizeof(*ids), id_order);
@@ -142,27 +177,29 @@ static int emit_node(const struct build *build, const struct pack_writer *node, 
 	return build->emit ? build->emit(name, node->bytes, node->n, build->arg) : 0;
 }
 
-static int build_node(const struct build *build, const struct id *ids, size_t count, unsigned depth, struct hash *name)
+static int build_node(const struct build *build, const struct admitted *hosts, size_t count, unsigned depth, struct hash *name)
 {
-	uint8_t buffer[ADMISSION_LEAF_MAX * ID_BYTES + 16];
+	uint8_t buffer[ADMISSION_LEAF_MAX * ADMITTED_BYTES + 16], list[ADMISSION_LEAF_MAX * ADMITTED_BYTES];
 	struct pack_writer node = pack_writer_over(buffer, sizeof(buffer));
 	const struct hash *children[TRIE_FANOUT] = { NULL };
 	struct hash names[TRIE_FANOUT];
 	int r = 0;
 
 	if (count <= ADMISSION_LEAF_MAX) {
+		for (size_t i = 0; i < count; i++)
+			admitted_write(&hosts[i], list + i * ADMITTED_BYTES);
 		pack_put_array(&node, 2);
 		pack_put_u64(&node, 0);
-		pack_put_bytes(&node, count ? ids[0].b : NULL, count * ID_BYTES);
+		pack_put_bytes(&node, list, count * ADMITTED_BYTES);
 		return emit_node(build, &node, name);
 	}
 	for (size_t i = 0, end; r == 0 && i < count; i = end) {
-		unsigned child = nibble(&ids[i], depth);
+		unsigned child = nibble(&hosts[i].host, depth);
 
-		for (end = i + 1; end < count && nibble(&ids[end], depth) == child; end++)
+		for (end = i + 1; end < count && nibble(&hosts[end].host, depth) == child; end++)
 			;
 		children[child] = &names[child];
-		r = build_node(build, ids + i, end - i, depth + 1, &names[child]);
+		r = build_node(build, hosts + i, end - i, depth + 1, &names[child]);
 	}
 	if (r < 0)
 		return r;
@@ -170,13 +207,13 @@ static int build_node(const struct build *build, const struct id *ids, size_t co
 	return emit_node(build, &node, name);
 }
 
-int admission_build(const struct id *ids, size_t count, trie_emit_fn *emit, void *arg, struct hash *root)
+int admission_build(const struct admitted *hosts, size_t count, trie_emit_fn *emit, void *arg, struct hash *root)
 {
 	const struct build build = { emit, arg };
 
 	if (count > PEERS_MAX)
 		return -E2BIG;
-	return ascending(ids, count) ? build_node(&build, ids, count, 0, root) : -EINVAL;
+	return hosts_ascending(hosts, count) ? build_node(&build, hosts, count, 0, root) : -EINVAL;
 }
 
 /* -- And reading -------------------------------------------------------------------------------------------------------------------- */
@@ -184,7 +221,7 @@ int admission_build(const struct id *ids, size_t count, trie_emit_fn *emit, void
 struct load {
 	trie_lookup_fn *lookup;
 	void *arg;
-	struct id *ids;
+	struct admitted *hosts;
 	size_t count, room;
 	uint8_t path[TRIE_DEPTH_MAX + 1];
 };
@@ -192,25 +229,27 @@ struct load {
 static int load_leaf(struct load *load, struct view bytes, unsigned depth)
 {
 	CLEANUP(pack_reader_free) struct pack_reader reader = { .ready = false };
-	struct id *ids = load->ids + load->count;
+	struct admitted *hosts = load->hosts + load->count;
 	struct pack_cursor whole;
 	struct view list;
+	size_t count;
 	int r = pack_open(&reader, bytes.p, bytes.n, &leaf_limits, &whole);
 
 	if (r < 0)
 		return r == -ENOMEM ? r : -EBADMSG;
 	(void)pack_u64(&whole, 0);
-	list = pack_bytes(&whole, (size_t)ADMISSION_LEAF_MAX * ID_BYTES);
-	if (pack_done(&whole) < 0 || list.n % ID_BYTES || (list.n == 0 && depth > 0) || list.n / ID_BYTES > load->room - load->count)
+	list = pack_bytes(&whole, (size_t)ADMISSION_LEAF_MAX * ADMITTED_BYTES);
+	count = list.n / ADMITTED_BYTES;
+	if (pack_done(&whole) < 0 || list.n % ADMITTED_BYTES || (count == 0 && depth > 0) || count > load->room - load->count)
 		return -EBADMSG;
-	if (list.n)
-		memcpy(ids, list.p, list.n);
-	load->count += list.n / ID_BYTES;
-	for (const struct id *id = ids; id < load->ids + load->count; id++)
-		for (unsigned i = 0; i < depth; i++)
-			if (nibble(id, i) != load->path[i])
+	for (size_t i = 0; i < count; i++) {
+		admitted_read(list.p + i * ADMITTED_BYTES, &hosts[i]);
+		for (unsigned j = 0; j < depth; j++)
+			if (nibble(&hosts[i].host, j) != load->path[j])
 				return -EBADMSG;
-	return ascending(ids, list.n / ID_BYTES) ? 0 : -EBADMSG;
+	}
+	load->count += count;
+	return hosts_ascending(hosts, count) ? 0 : -EBADMSG;
 }
 
 static int load_node(struct load *load, const struct hash *name, unsigned depth)
@@ -236,25 +275,25 @@ static int load_node(struct load *load, const struct hash *name, unsigned depth)
 	return load->count - before > ADMISSION_LEAF_MAX ? 0 : -EBADMSG; /* would have been a leaf */
 }
 
-int admission_load(const struct hash *root, uint32_t count, trie_lookup_fn *lookup, void *arg, struct id **ids)
+int admission_load(const struct hash *root, uint32_t count, trie_lookup_fn *lookup, void *arg, struct admitted **hosts)
 {
 	struct load load = { .lookup = lookup, .arg = arg, .room = count };
-	_cleanup_free_ struct id *room = malloc((count ? count : 1) * sizeof(*room));
+	_cleanup_free_ struct admitted *room = malloc((count ? count : 1) * sizeof(*room));
 	int r;
 
-	load.ids = room;
+	load.hosts = room;
 	r = room ? load_node(&load, root, 0) : -ENOMEM;
 	if (r == 0 && load.count != count)
 		r = -EBADMSG;
 	if (r == 0)
-		*ids = TAKE_PTR(room);
+		*hosts = TAKE_PTR(room);
 	return r;
 }
 
 /* -- Who is not on it ---------------------------------------------------------------------------------------------------------------- */
 
 struct census {
-	const struct id *ids;
+	const struct admitted *hosts;
 	size_t count;
 	trie_lookup_fn *lookup;
 	void *arg;
@@ -272,17 +311,17 @@ static int census_peer(_unused_ const struct peer *old, const struct peer *new, 
 {
 	const struct census *census = arg;
 
-	if (!new || id_listed(census->ids, census->count, &new->host))
+	if (!new || admitted_find(census->hosts, census->count, &new->host))
 		return 0;
 	*census->stranger = new->host;
 	return -EACCES;
 }
 
-int admission_strangers(const struct id *ids, size_t count, const struct hash *before, const struct hash *peers, trie_lookup_fn *lookup,
+int admission_strangers(const struct admitted *hosts, size_t count, const struct hash *before, const struct hash *peers, trie_lookup_fn *lookup,
 			void *arg, struct id *stranger)
 {
 	const struct trie_diff_events events = { .peer = census_peer };
-	struct census census = { ids, count, lookup, arg, stranger };
+	struct census census = { hosts, count, lookup, arg, stranger };
 
 	return trie_diff(before, peers, census_lookup, &events, &census);
 }
@@ -290,11 +329,32 @@ int admission_strangers(const struct id *ids, size_t count, const struct hash *b
 int admission_check(const struct admission *admission, const struct hash *before, const struct hash *peers, trie_lookup_fn *lookup, void *arg,
 		    struct id *stranger)
 {
-	_cleanup_free_ struct id *ids = NULL;
+	_cleanup_free_ struct admitted *hosts = NULL;
 	int r;
 
 	if (before && hash_equal(before, peers))
 		return 0;
-	r = admission_load(&admission->root, admission->count, lookup, arg, &ids);
-	return r < 0 ? r : admission_strangers(ids, admission->count, before, peers, lookup, arg, stranger);
+	r = admission_load(&admission->root, admission->count, lookup, arg, &hosts);
+	return r < 0 ? r : admission_strangers(hosts, admission->count, before, peers, lookup, arg, stranger);
+}
+
+int admission_follows(const struct admission *before, const struct admission *after, trie_lookup_fn *lookup, void *arg, struct id *stranger)
+{
+	_cleanup_free_ struct admitted *were = NULL, *are = NULL;
+	int r;
+
+	if (hash_equal(&before->root, &after->root))
+		return 0;
+	r = admission_load(&before->root, before->count, lookup, arg, &were);
+	if (r == 0)
+		r = admission_load(&after->root, after->count, lookup, arg, &are);
+	for (uint32_t i = 0; r == 0 && i < after->count; i++) {
+		const struct admitted *was = admitted_find(were, before->count, &are[i].host);
+
+		if (was ? are[i].since >= was->since : are[i].since > before->header.generation)
+			continue;
+		*stranger = are[i].host;
+		r = -EACCES;
+	}
+	return r;
 }

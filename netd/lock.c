@@ -163,10 +163,27 @@ static int check_peers(const struct blobs *blobs, const struct mesh *old, const 
 					 network->name, list->header.generation);
 }
 
+/* A list that was made of one from before the list in force has somebody on it who was taken off. */
+static int check_succession(const struct blobs *blobs, const struct mesh *old, const struct mesh *new, const struct admission *list,
+			    struct refusal *refusal)
+{
+	const struct admission *before = mesh_list(old, &list->header.id);
+	struct id stranger;
+	char host[ID_TEXT];
+	int r = before ? admission_follows(before, list, blobs_lookup, (void *)(uintptr_t)blobs, &stranger) : 0;
+
+	return r != -EACCES ? r : refuse(refusal, "admission", "network %s: host %s is on admission list %" PRIu64 ", was not on list %" PRIu64 ", and was not "
+					 "admitted since; an operator can admit it anew: loopbackctl host evict, then host admit",
+					 mesh_network(new, &list->header.id)->name, id_format(&stranger, host), list->header.generation,
+					 before->header.generation);
+}
+
 int lock_check_peers(const struct blobs *blobs, const struct mesh *old, const struct mesh *new, struct refusal *refusal)
 {
 	int r = 0;
 
+	for (unsigned i = 0; r == 0 && i < new->list_count; i++)
+		r = check_succession(blobs, old, new, &new->lists[i], refusal);
 	for (unsigned i = 0; r == 0 && i < new->network_count; i++)
 		for (unsigned j = 0; r == 0 && j < new->network_count; j++)
 			if (governs(new, &new->networks[i], &new->networks[j]))

@@ -21,7 +21,7 @@ _must_check_ int lock_check_offer(const struct state *state, const struct mesh *
 
 /**
  * Is every peer that a locked network has, or that comes to it over a bridge, on a list? Those of a network with a list of its own must be on that one; those of another
- * network on the list of each locked network of this host that it is bridged with. Costs what changed, and a walk over all of them when a list did.
+ * network on the list of each locked network of this host that it is bridged with. And no list has somebody on it whom the one in force has not, unless admitted since. Costs what changed, and a walk over all of them when a list did.
  * @return 0; -EBADMSG with refusal; errors of a walk
  */
 _must_check_ int lock_check_peers(const struct blobs *blobs, const struct mesh *old, const struct mesh *new, struct refusal *refusal);

@@ -59,6 +59,27 @@ static int list_store(struct signd *signd, const struct signed_document *documen
 	return r < 0 ? r : state_document_put(signd->state, document);
 }
 
+/* Made of the last list, not of one from before it: nobody comes back by a slip, or because an operator was shown an old list. */
+static int list_follows(struct signd *signd, const struct network_document *network, const struct signed_document *last,
+			const struct node_set *fresh, const struct admission *list, struct refusal *refusal)
+{
+	struct nodes nodes = { signd, &network->header.id, fresh };
+	struct admission before;
+	struct envelope envelope;
+	struct id stranger;
+	char host[ID_TEXT];
+	int r = last->envelope ? envelope_open(last->envelope, last->envelope_n, &envelope) : -ENODATA;
+
+	if (r == 0)
+		r = admission_decode(envelope.payload, &before);
+	if (r == 0)
+		r = admission_follows(&before, list, nodes_lookup, &nodes, &stranger);
+	if (r == -EACCES)
+		return refuse(refusal, "network %s: host %s is on admission list %" PRIu64 ", was not on list %" PRIu64 ", and was not admitted since",
+			      network->name, id_format(&stranger, host), list->header.generation, before.header.generation);
+	return r == -ENODATA ? 0 : r;
+}
+
 static int list_new(struct signd *signd, const struct network_document *network, struct view bytes, const struct signed_document *last,
 		    const struct node_set *nodes, struct admission *list, struct refusal *refusal)
 {
@@ -81,7 +102,9 @@ static int list_new(struct signd *signd, const struct network_document *network,
 	hash_of(bytes.p, bytes.n, &document.hash);
 	document.envelope = (uint8_t *)(uintptr_t)bytes.p; /* borrowed, and only read */
 	document.envelope_n = bytes.n;
-	r = list_store(signd, &document, nodes, list);
+	r = list_follows(signd, network, last, nodes, list, refusal);
+	if (r == 0)
+		r = list_store(signd, &document, nodes, list);
 	if (r == -ENOENT || r == -EBADMSG)
 		return refuse(refusal, "network %s: nodes of admission list %" PRIu64 " are missing or malformed", network->name,
 			      list->header.generation);
@@ -135,13 +158,13 @@ static int peers_check(struct signd *signd, const struct network_document *netwo
 		       const struct network_document *of, const struct hash *before, const struct node_set *fresh, struct refusal *refusal)
 {
 	struct nodes nodes = { signd, &of->header.id, fresh }, own = { signd, &network->header.id, fresh };
-	_cleanup_free_ struct id *ids = NULL;
+	_cleanup_free_ struct admitted *hosts = NULL;
 	char host[ID_TEXT];
 	struct id stranger;
-	int r = admission_load(&list->root, list->count, nodes_lookup, &own, &ids);
+	int r = admission_load(&list->root, list->count, nodes_lookup, &own, &hosts);
 
 	if (r == 0)
-		r = admission_strangers(ids, list->count, before, &of->root, nodes_lookup, &nodes, &stranger);
+		r = admission_strangers(hosts, list->count, before, &of->root, nodes_lookup, &nodes, &stranger);
 	if (r != -EACCES)
 		return r;
 	return refuse(refusal, "network %s is locked, and host %s (of network %s) is not on its admission list %" PRIu64

@@ -59,7 +59,7 @@ static int list_print(struct cli *cli, const struct list *list)
 	char id[ID_TEXT];
 
 	for (size_t i = 0; i < list->count; i++)
-		(void)json_array_append_new(hosts, json_string(id_format(&list->ids[i], id)));
+		(void)json_array_append_new(hosts, json_string(id_format(&list->hosts[i].host, id)));
 	for (unsigned i = 0; i < list->admission.bridge_count; i++)
 		(void)json_array_append_new(bridges, json_string(id_format(&list->admission.bridges[i], id)));
 	value = json_pack("{s:s, s:s, s:b, s:I, s:I, s:o, s:o, s:O}", "name", list->name, "id", id_format(&list->network, id), "locked",
@@ -89,13 +89,7 @@ static int begin(struct cli *cli, const struct cli_args *args, const char *netwo
 		r = operator_key_read(&cli->voice, cli_value(args, "operator-key"), cli_value(args, "passphrase-file"), key);
 	if (r)
 		return r;
-	before->admission = list->admission;
-	before->count = list->count;
-	before->ids = malloc((list->count + 1) * sizeof(*before->ids));
-	if (!before->ids)
-		return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
-	memcpy(before->ids, list->ids, list->count * sizeof(*before->ids));
-	return CLI_OK;
+	return list_copy(list, before) < 0 ? cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory") : CLI_OK;
 }
 
 static int finish(struct cli *cli, const struct cli_args *args, struct list *list, const struct list *before, const struct root_key *key)

@@ -17,7 +17,7 @@
 
 void list_free(struct list *list)
 {
-	free(TAKE_PTR(list->ids));
+	free(TAKE_PTR(list->hosts));
 	json_decref(TAKE_PTR(list->awaiting));
 }
 
@@ -159,17 +159,22 @@ static int keyset_read(struct cli *cli, struct keyset *keyset)
 	return r;
 }
 
-static int ids_take(struct cli *cli, const json_t *hosts, struct list *list)
+static int hosts_take(struct cli *cli, const json_t *hosts, struct list *list)
 {
 	json_t *host;
 	size_t i;
 
-	list->ids = malloc((json_array_size(hosts) + 1) * sizeof(*list->ids));
-	if (!list->ids)
+	list->hosts = malloc((json_array_size(hosts) + 1) * sizeof(*list->hosts));
+	if (!list->hosts)
 		return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
-	json_array_foreach(hosts, i, host)
-		if (!json_is_string(host) || id_parse(json_string_value(host), &list->ids[i]) < 0)
-			return bad_answer(cli, "a host's id is none");
+	json_array_foreach(hosts, i, host) {
+		const char *id = json_string_value(json_object_get(host, "id"));
+		json_int_t since = json_integer_value(json_object_get(host, "since"));
+
+		if (!id || id_parse(id, &list->hosts[i].host) < 0 || since < 1)
+			return bad_answer(cli, "a host's entry is none");
+		list->hosts[i].since = (uint64_t)since;
+	}
 	list->count = json_array_size(hosts);
 	return CLI_OK;
 }
@@ -187,7 +192,7 @@ static int admission_take(struct cli *cli, const json_t *envelope, struct list *
 	if (!id_equal(&list->admission.header.id, &list->network) ||
 	    !id_equal(&list->admission.header.deployment, &list->keyset.header.deployment))
 		return bad_answer(cli, "the list is another network's");
-	if (admission_build(list->ids, list->count, NULL, NULL, &root) < 0 || list->count != list->admission.count ||
+	if (admission_build(list->hosts, list->count, NULL, NULL, &root) < 0 || list->count != list->admission.count ||
 	    !hash_equal(&root, &list->admission.root))
 		return bad_answer(cli, "the hosts are not those of the signed list");
 	hash_of(bytes, n, &list->hash);
@@ -217,7 +222,7 @@ int list_read(struct cli *cli, const char *network, bool accept_older, struct li
 		return bad_answer(cli, "it is about another network");
 	(void)snprintf(list->name, sizeof(list->name), "%s", name);
 	list->awaiting = json_incref(json_object_get(answer, "awaiting"));
-	r = ids_take(cli, json_object_get(answer, "hosts"), list);
+	r = hosts_take(cli, json_object_get(answer, "hosts"), list);
 	if (!r && !json_is_null(json_object_get(answer, "envelope")))
 		r = admission_take(cli, json_object_get(answer, "envelope"), list);
 	else if (!r && list->count > 0)
@@ -231,7 +236,7 @@ static size_t place_of(const struct list *list, const struct id *host)
 {
 	size_t at = 0;
 
-	while (at < list->count && memcmp(list->ids[at].b, host->b, ID_BYTES) < 0)
+	while (at < list->count && memcmp(list->hosts[at].host.b, host->b, ID_BYTES) < 0)
 		at++;
 	return at;
 }
@@ -239,16 +244,16 @@ static size_t place_of(const struct list *list, const struct id *host)
 int list_admit(struct list *list, const struct id *host)
 {
 	size_t at = place_of(list, host);
-	struct id *grown;
+	struct admitted *grown;
 
-	if (at < list->count && id_equal(&list->ids[at], host))
+	if (at < list->count && id_equal(&list->hosts[at].host, host))
 		return 0;
-	grown = realloc(list->ids, (list->count + 1) * sizeof(*grown));
+	grown = realloc(list->hosts, (list->count + 1) * sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
-	list->ids = grown;
+	list->hosts = grown;
 	memmove(&grown[at + 1], &grown[at], (list->count++ - at) * sizeof(*grown));
-	grown[at] = *host;
+	grown[at] = (struct admitted){ .host = *host };
 	return 1;
 }
 
@@ -256,10 +261,22 @@ bool list_evict(struct list *list, const struct id *host)
 {
 	size_t at = place_of(list, host);
 
-	if (at == list->count || !id_equal(&list->ids[at], host))
+	if (at == list->count || !id_equal(&list->hosts[at].host, host))
 		return false;
-	memmove(&list->ids[at], &list->ids[at + 1], (--list->count - at) * sizeof(*list->ids));
+	memmove(&list->hosts[at], &list->hosts[at + 1], (--list->count - at) * sizeof(*list->hosts));
 	return true;
+}
+
+int list_copy(const struct list *from, struct list *to)
+{
+	to->admission = from->admission;
+	to->hosts = malloc((from->count + 1) * sizeof(*to->hosts));
+	if (!to->hosts)
+		return -ENOMEM;
+	if (from->count)
+		memcpy(to->hosts, from->hosts, from->count * sizeof(*to->hosts));
+	to->count = from->count;
+	return 0;
 }
 
 /* -- Signing. ---------------------------------------------------------------------------------------------------- */
@@ -276,28 +293,34 @@ static int key_check(struct cli *cli, const struct keyset *keyset, const struct 
 			(unsigned long long)keyset->header.generation, hex_format(key->public, KEY_BYTES, hex));
 }
 
-/* What one list has and the other has not. */
-static json_t *difference(const struct id *ids, size_t count, const struct id *without, size_t without_count)
+/* What one list has and the other has not, or has by another admission. */
+static json_t *difference(const struct list *of, const struct list *without)
 {
 	json_t *list = json_array();
 	char text[ID_TEXT];
 
-	for (size_t i = 0; i < count; i++)
-		if (!id_listed(without, without_count, &ids[i]))
-			(void)json_array_append_new(list, json_string(id_format(&ids[i], text)));
+	for (size_t i = 0; i < of->count; i++) {
+		const struct admitted *other = admitted_find(without->hosts, without->count, &of->hosts[i].host);
+
+		if (!other)
+			(void)json_array_append_new(list, json_string(id_format(&of->hosts[i].host, text)));
+	}
 	return list;
 }
 
-/* Sign ids[count] as this generation and hand over what differs from before. */
-static int put(struct cli *cli, struct list *list, const struct id *ids, size_t count, const struct id *before, size_t before_count,
-	       const struct root_key *key)
+/* Sign the hosts of `now` as the generation of list, and hand over what differs from before. */
+static int put(struct cli *cli, struct list *list, struct list *now, const struct list *before, const struct root_key *key)
 {
 	_cleanup_writer_ struct pack_writer payload = { .n = 0 }, envelope = { .n = 0 };
 	_cleanup_json_ json_t *body = NULL;
 	char base64[BASE64_MAX], path[API_PATH_MAX], id[ID_TEXT];
-	int r = admission_build(ids, count, NULL, NULL, &list->admission.root);
+	int r;
 
-	list->admission.count = (uint32_t)count;
+	for (size_t i = 0; i < now->count; i++)
+		if (now->hosts[i].since == 0)
+			now->hosts[i].since = list->admission.header.generation;
+	r = admission_build(now->hosts, now->count, NULL, NULL, &list->admission.root);
+	list->admission.count = (uint32_t)now->count;
 	list->admission.header.issued = (uint64_t)time(NULL);
 	if (r == 0)
 		r = admission_encode(&list->admission, &payload);
@@ -308,24 +331,13 @@ static int put(struct cli *cli, struct list *list, const struct id *ids, size_t 
 	hash_of(envelope.bytes, envelope.n, &list->hash);
 	body = json_pack("{s:s, s:o, s:o}", "envelope",
 			 sodium_bin2base64(base64, sizeof(base64), envelope.bytes, envelope.n, sodium_base64_VARIANT_ORIGINAL), "add",
-			 difference(ids, count, before, before_count), "remove", difference(before, before_count, ids, count));
+			 difference(now, before), "remove", difference(before, now));
 	if (!body)
 		return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
 	r = api_path(cli, path, "networks", id_format(&list->network, id), "admission", NULL);
 	if (!r)
 		r = api_call(cli, "PUT", path, body, NULL);
 	return r ? r : seen_save(cli, list);
-}
-
-static int copy(const struct list *from, struct list *to)
-{
-	to->ids = malloc((from->count + 1) * sizeof(*to->ids));
-	if (!to->ids)
-		return -ENOMEM;
-	if (from->count)
-		memcpy(to->ids, from->ids, from->count * sizeof(*to->ids));
-	to->count = from->count;
-	return 0;
 }
 
 /* Let a list grow by as much as fits into one call. @return how much; negative errno */
@@ -335,7 +347,7 @@ static int grow(struct list *now, const struct list *wanted)
 	int r = 0;
 
 	for (size_t i = 0; i < wanted->count && added < CHANGES_MAX && r >= 0; i++) {
-		r = list_admit(now, &wanted->ids[i]);
+		r = list_admit(now, &wanted->hosts[i].host);
 		added += r > 0;
 	}
 	return r < 0 ? r : added;
@@ -346,20 +358,20 @@ static int put_in_parts(struct cli *cli, struct list *list, const struct list *b
 {
 	_cleanup_list_ struct list now = { .count = 0 };
 	uint32_t flags = list->admission.flags;
-	int r = copy(before, &now) < 0 ? cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory") : CLI_OK;
+	int r = list_copy(before, &now) < 0 ? cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory") : CLI_OK;
 
 	list->admission.flags = before->admission.flags;
 	while (!r) {
 		_cleanup_list_ struct list last = { .count = 0 };
-		int grown = copy(&now, &last) < 0 ? -ENOMEM : grow(&now, list);
+		int grown = list_copy(&now, &last) < 0 ? -ENOMEM : grow(&now, list);
 
 		if (grown < 0)
 			return cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
-		if (grown < CHANGES_MAX) {
+		if (grown < CHANGES_MAX)
 			list->admission.flags = flags;
-			return put(cli, list, list->ids, list->count, last.ids, last.count, key);
-		}
-		r = put(cli, list, now.ids, now.count, last.ids, last.count, key);
+		r = put(cli, list, &now, &last, key);
+		if (grown < CHANGES_MAX)
+			return r;
 		list->admission.header.generation++;
 	}
 	return r;
@@ -382,8 +394,8 @@ int list_sign(struct cli *cli, struct list *list, const struct list *before, con
 					    .id = list->network,
 					    .epoch = list->keyset.header.epoch,
 					    .generation = generation ? generation : last + 1 };
-	more = difference(list->ids, list->count, before->ids, before->count);
+	more = difference(list, before);
 	if (json_array_size(more) > CHANGES_MAX)
 		return put_in_parts(cli, list, before, key);
-	return put(cli, list, list->ids, list->count, before->ids, before->count, key);
+	return put(cli, list, list, before, key);
 }

@@ -19,7 +19,7 @@ struct list {
 	struct id organization;     /* the control plane's word */
 	struct admission admission; /* generation 0: there is none */
 	struct hash hash;           /* of the envelope */
-	struct id *ids;             /* ascending; malloc */
+	struct admitted *hosts;     /* ascending; malloc; since 0: to be admitted by the next list */
 	size_t count;
 	uint64_t seen;              /* the last generation that was seen on this machine */
 	json_t *awaiting;           /* the control plane's word */
@@ -37,6 +37,8 @@ _must_check_ int list_read(struct cli *cli, const char *network, bool accept_old
 /** Put a host on a list, or take it off. @return whether that changed anything; -ENOMEM */
 _must_check_ int list_admit(struct list *list, const struct id *host);
 bool list_evict(struct list *list, const struct id *host);
+/** Copy the hosts, and the document, of a list. @param to zeroed; list_free() @return 0; -ENOMEM */
+_must_check_ int list_copy(const struct list *from, struct list *to);
 
 /**
  * Sign what a list has become, as its next generation, and hand it over; in several steps if it is long. Reports failures itself.

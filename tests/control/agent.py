@@ -168,7 +168,7 @@ class Agent:
 
     def admitted(self, network):
         """The ids on a network's list."""
-        return wire.listed(self.lists[network], self.documents)
+        return set(wire.listed(self.lists[network], self.documents))
 
     def network_ids(self):
         """Of the networks that it is in."""

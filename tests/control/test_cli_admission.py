@@ -136,7 +136,8 @@ def admission(alter):
 
 
 LIES = {
-    "a host more": ("not those of the signed list", lambda answer: answer["hosts"].append("ff" * 16)),
+    "a host more": ("not those of the signed list", lambda answer: answer["hosts"].append({"id": "ff" * 16, "since": 1})),
+    "a later admission": ("not those of the signed list", lambda answer: answer["hosts"][0].update(since=9)),
     "a host less": ("not those of the signed list", lambda answer: answer["hosts"].pop()),
     "no list": ("hosts without a list", lambda answer: answer.update(envelope=None)),
     "no list and no hosts": ("were seen|was seen", lambda answer: answer.update(envelope=None, hosts=[])),
@@ -193,14 +194,14 @@ def test_an_older_keyset_is_not_gone_by(console, plane, enrolled):
     assert plane.publish(keyset(plane.root, [plane.signd.public], generation=4, operators=operators)).status == 200
     console.ok("network", "lock", "mesh", *key, "--admit", one.id.hex())
     organization = bytes.fromhex(plane.ok("GET", "/networks/mesh")["organization"])
-    root, _ = wire.listing([one.id, bytes(16)])
+    root, _ = wire.listing({one.id: 1, bytes(16): 1})
     theirs = wire.envelope(wire.ADMISSION, [wire.header(plane.deployment, organization, plane.network, 1, 50), 1, 2, root, []], gone)
 
     def lie(method, path, answer, data):
         if method == "GET" and path.endswith("/keyset"):
             answer["envelope"] = base64.b64encode(old).decode()
         elif method == "GET" and path.endswith("/admission"):
-            answer.update(envelope=base64.b64encode(theirs).decode(), generation=50, hosts=[bytes(16).hex(), one.id.hex()])
+            answer.update(envelope=base64.b64encode(theirs).decode(), generation=50, hosts=[{"id": name.hex(), "since": 1} for name in (bytes(16), one.id)])
         else:
             return data
         return json.dumps(answer).encode()

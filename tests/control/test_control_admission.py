@@ -13,21 +13,24 @@ class Lists:
     """What an operator signs, with a key that neither daemon has."""
 
     def __init__(self, plane):
-        self.plane, self.ids, self.generation = plane, set(), 0
+        self.plane, self.hosts, self.generation = plane, {}, 0
         self.organization = bytes.fromhex(plane.ok("GET", "/networks/mesh")["organization"])
 
     def body(self, add=(), remove=(), **more):
         """A PUT's body; the list of this object moves on with it unless more says that it is a lie."""
-        ids = (self.ids | {host.id for host in add}) - {host.id for host in remove}
         generation = more.get("generation", self.generation + 1)
-        root, _ = wire.listing(more.get("ids", ids))
+        hosts = {host.id: generation for host in add}
+        hosts.update(self.hosts)
+        for host in remove:
+            hosts.pop(host.id, None)
+        root, _ = wire.listing(more.get("hosts", hosts))
         payload = [wire.header(more.get("deployment", self.plane.deployment), more.get("organization", self.organization),
                                more.get("id", self.plane.network), 1, generation),
-                   more.get("flags", 1), more.get("count", len(ids)), root,
+                   more.get("flags", 1), more.get("count", len(hosts)), root,
                    sorted(more.get("bridges", []))]
         envelope = wire.envelope(more.get("kind", wire.ADMISSION), payload, more.get("signer", self.plane.operator))
         if not more.keys() - {"flags", "bridges"}:
-            self.ids, self.generation = ids, generation
+            self.hosts, self.generation = hosts, generation
         return {"envelope": base64.b64encode(envelope).decode(), "add": sorted(host.id.hex() for host in add),
                 "remove": sorted(host.id.hex() for host in remove)}
 
@@ -49,10 +52,10 @@ def test_lock_admit_evict(plane, enrolled, lists):
     assert (shown["locked"], shown["generation"], shown["envelope"], shown["hosts"]) == (False, 0, None, [])
     lists.put(add=[one])
     shown = plane.ok("GET", "/networks/mesh/admission")
-    assert (shown["locked"], shown["generation"], shown["hosts"]) == (True, 1, [one.id.hex()])
+    assert (shown["locked"], shown["generation"], shown["hosts"]) == (True, 1, [{"id": one.id.hex(), "since": 1}])
     assert shown["awaiting"] == [{"id": two.id.hex(), "name": "h2"}]
     payload = wire.opened(base64.b64decode(shown["envelope"]), wire.ADMISSION, plane.operator.public)
-    assert payload[3] == wire.listing([one.id])[0]
+    assert payload[3] == wire.listing({one.id: 1})[0]
     network = plane.ok("GET", "/networks/mesh")
     assert network["locked"] and network["awaiting_admission"] == 1 and network["admission_generation"] == 1 and network["hosts"] == 2
     assert plane.ok("GET", "/hosts/h2")["networks"][0]["awaiting_admission"] is True
@@ -109,7 +112,7 @@ REFUSED = {
     "of another organization": (409, "other-network", {"organization": bytes([1]) * 16}),
     "of another deployment": (409, "other-network", {"deployment": bytes([1]) * 16}),
     "of the generation in force": (409, "list-older", {"generation": 1}),
-    "of other hosts than the changes say": (409, "list-differs", {"ids": [bytes([2]) * 16]}),
+    "of other hosts than the changes say": (409, "list-differs", {"hosts": {bytes([2]) * 16: 1}}),
     "of another count": (409, "list-differs", {"count": 7}),
 }
 
@@ -143,9 +146,9 @@ def test_many_hosts_cost_a_path(plane, enrolled, lists):
     crowd = [wire.hash_of(f"host {i}".encode())[:16] for i in range(2000)]
     for start in (0, 1000):
         body = lists.body(flags=0)  # prepared while it is not locked, in parts
-        lists.ids |= set(crowd[start:start + 1000])
-        root, _ = wire.listing(lists.ids)
-        payload = [wire.header(plane.deployment, lists.organization, plane.network, 1, lists.generation), 0, len(lists.ids), root, []]
+        lists.hosts.update({one_id: lists.generation for one_id in crowd[start:start + 1000]})
+        root, _ = wire.listing(lists.hosts)
+        payload = [wire.header(plane.deployment, lists.organization, plane.network, 1, lists.generation), 0, len(lists.hosts), root, []]
         body["envelope"] = base64.b64encode(wire.envelope(wire.ADMISSION, payload, plane.operator)).decode()
         body["add"] = sorted(one_id.hex() for one_id in crowd[start:start + 1000])
         plane.ok("PUT", "/networks/mesh/admission", body)

@@ -15,12 +15,15 @@ class Operators:
     """Who sign lists."""
 
     def __init__(self):
-        self.key, self.generation = wire.Key("operator"), {}
+        self.key, self.generation, self.known = wire.Key("operator"), {}, {}
 
     def list(self, ids, network=NET, **more):
         """What to send with a manifest: the list of these ids, signed."""
-        root, nodes = wire.listing(ids)
         generation = more.get("generation", self.generation.get(network, 0) + 1)
+        known = self.known.get(network, {})
+        hosts = {one: more.get("since", known.get(one, generation)) for one in ids}
+        self.known[network] = hosts
+        root, nodes = wire.listing(hosts)
         self.generation[network] = max(generation, self.generation.get(network, 0))
         payload = [wire.header(more.get("deployment", DEPLOYMENT), more.get("organization", ORG), more.get("id", network), 1, generation),
                    more.get("flags", 1), len(ids), root, sorted(more.get("bridges", []))]
@@ -87,6 +90,18 @@ def test_other_lists_are_none(hostile, operators, name):
     if "signer" in more:
         more = {"signer": hostile.root if more["signer"] == "root" else wire.Key(more["signer"])}
     refused(hostile.network(hosts + [Host(4)], flags=1, **operators.list(ids(hosts + [Host(4)]), **more)), word)
+
+
+def test_a_list_made_of_one_from_before(hostile, operators):
+    """Newer, and signed by an operator, who had been shown the list from before an eviction."""
+    hosts = hostile.hosts
+    signed(hostile.network(hosts, flags=1, **operators.list(ids(hosts))))
+    before = dict(operators.known[NET])
+    signed(hostile.network(hosts[1:], flags=1, **operators.list(ids(hosts[1:]))))
+    operators.known[NET] = before
+    refused(hostile.network(hosts[1:], flags=1, **operators.list(ids(hosts))), "was not admitted since")
+    operators.known[NET] = {host.id: before[host.id] for host in hosts[1:]}
+    signed(hostile.network(hosts, flags=1, **operators.list(ids(hosts))))  # admitted anew
 
 
 def test_a_list_without_its_nodes(hostile, operators):

@@ -202,8 +202,8 @@ def trie(peers):
     return root, nodes
 
 
-def listing(ids):
-    """(root, {name: bytes}) of an admission list; built from nothing, without regard to speed."""
+def listing(hosts):
+    """(root, {name: bytes}) of an admission list {id: generation by which it came}; built from nothing, without regard to speed."""
     nodes = {}
 
     def nibble(one, depth):
@@ -211,22 +211,26 @@ def listing(ids):
 
     def build(some, depth):
         if len(some) <= 64:
-            data = pack([0, b"".join(sorted(some))])
+            data = pack([0, b"".join(one + hosts[one].to_bytes(8, "big") for one in sorted(some))])
         else:
             children = [[one for one in some if nibble(one, depth) == i] for i in range(16)]
             data = pack([1, [build(child, depth + 1) if child else b"" for child in children]])
         nodes[hash_of(data)] = data
         return hash_of(data)
 
-    return build(list(ids), 0), nodes
+    return build(list(hosts), 0), nodes
 
 
 def listed(root, nodes):
-    """The ids below a root, as a set; KeyError if a node is missing."""
+    """The list below a root, {id: generation by which it came}; KeyError if a node is missing."""
     kind, content = unpack(nodes[root])
     if kind == 0:
-        return {content[i:i + 16] for i in range(0, len(content), 16)}
-    return set().union(*(listed(child, nodes) for child in content if child))
+        return {content[i:i + 16]: int.from_bytes(content[i + 16:i + 24], "big") for i in range(0, len(content), 24)}
+    found = {}
+    for child in content:
+        if child:
+            found.update(listed(child, nodes))
+    return found
 
 
 def trie_peers(root, nodes):

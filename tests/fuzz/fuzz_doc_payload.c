@@ -91,16 +91,16 @@ static int node_lookup(const struct hash *name, struct view *bytes, void *arg)
 static void list_of(struct view bytes)
 {
 	struct node node = { .bytes = bytes };
-	struct id *ids = NULL;
+	struct admitted *hosts = NULL;
 	struct hash root;
 
 	hash_of(bytes.p, bytes.n, &node.name);
 	for (uint32_t count = 0; count <= 66; count++) {
-		if (admission_load(&node.name, count, node_lookup, &node, &ids) < 0)
+		if (admission_load(&node.name, count, node_lookup, &node, &hosts) < 0)
 			continue;
-		if (admission_build(ids, count, NULL, NULL, &root) < 0)
+		if (admission_build(hosts, count, NULL, NULL, &root) < 0)
 			abort();
-		free(ids);
+		free(hosts);
 	}
 }
 

@@ -149,6 +149,28 @@ def test_operators_list_names_the_bridge(host):
     host.refused("not-admitted")
 
 
+def test_a_list_made_of_one_from_before(host):
+    """An operator who was shown the list from before an eviction signs two more on top of it: all of them valid, the second newer than any that the host has seen.
+    Whoever was evicted is not on it by a later word, so it is refused; an operator who means it can admit him anew."""
+    operator(host, "hosts=self,0-18")
+    host.forge("unpeer mesh 19")
+    host.apply()
+    generations["list"] += 2
+    host.forge(f"admission mesh generation={generations['list']} hosts=self,0-19,30 since=1")
+    for peer, address in ((19, 20), (30, 30)):
+        host.forge(f"peer mesh {peer} address=100.64.1.{address} endpoint={ENDPOINT}")
+    host.publish()
+    assert "was not admitted since" in host.refused("admission")["reason"]
+    host.forge(f"admission mesh generation={generations['list']} hosts=self,0-18,30 since={generations['list'] - 2}")
+    host.forge("unpeer mesh 19")
+    host.publish()
+    host.refused("admission")
+    operator(host, f"hosts={LISTED},30")
+    host.forge("peer mesh 19 address=100.64.1.20")
+    host.apply()
+    assert len(host.device()) == 21
+
+
 def test_two_lists_of_one_generation(host):
     """Whoever signed the second one: what was seen first counts."""
     host.forge(f"admission mesh generation={generations['list']} hosts={LISTED},30")

@@ -116,9 +116,10 @@ static void lists(void)
 {
 	_cleanup_writer_ struct pack_writer list = { .bytes = NULL }, remembered = { .bytes = NULL };
 	struct admission admission = { .header = header_of(1), .flags = ADMISSION_LOCKED, .count = 1, .bridge_count = 1 };
+	struct admitted host = { admission.header.id, 1 };
 	struct locks locks = { .count = 1, .locks[0] = { .generation = 1, .flags = ADMISSION_LOCKED, .cidr_count = 1 } };
 
-	must(admission_build(&admission.header.id, 1, list_node, NULL, &admission.root), "list");
+	must(admission_build(&host, 1, list_node, NULL, &admission.root), "list");
 	must(admission_encode(&admission, &list), "admission");
 	payload("fuzz_doc_payload", "admission", 0, false, &list);
 	must(prefix_parse("100.64.0.0/10", &locks.locks[0].cidrs[0]), "locks");

@@ -9,19 +9,19 @@ static int order(const void *a, const void *b)
 	return memcmp(a, b, ID_BYTES);
 }
 
-/* Ids of peers from..from + count - 1, ascending. The caller's. */
-static struct id *ids_of(uint32_t from, size_t count)
+/* Peers from..from + count - 1, ascending by id, who came by the first list. The caller's. */
+static struct admitted *ids_of(uint32_t from, size_t count)
 {
-	struct id *ids = calloc(count + 1, sizeof(*ids));
+	struct admitted *ids = calloc(count + 1, sizeof(*ids));
 
 	ck_assert_ptr_nonnull(ids);
 	for (size_t i = 0; i < count; i++)
-		ids[i] = peer_unsigned(from + (uint32_t)i).host;
+		ids[i] = (struct admitted){ peer_unsigned(from + (uint32_t)i).host, 1 };
 	qsort(ids, count, sizeof(*ids), order);
 	return ids;
 }
 
-static struct admission built(const struct id *ids, size_t count, struct store *store)
+static struct admission built(const struct admitted *ids, size_t count, struct store *store)
 {
 	struct admission admission = { .flags = ADMISSION_LOCKED, .count = (uint32_t)count };
 
@@ -29,7 +29,7 @@ static struct admission built(const struct id *ids, size_t count, struct store *
 	return admission;
 }
 
-static int loaded(const struct admission *admission, struct store *store, struct id **ids)
+static int loaded(const struct admission *admission, struct store *store, struct admitted **ids)
 {
 	return admission_load(&admission->root, admission->count, store_lookup, store, ids);
 }
@@ -40,14 +40,14 @@ START_TEST(a_list_comes_back_as_it_was)
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		_cleanup_(store_free) struct store *store = store_new();
-		_cleanup_free_ struct id *ids = ids_of(7, sizes[i]), *again = NULL;
+		_cleanup_free_ struct admitted *ids = ids_of(7, sizes[i]), *again = NULL;
 		struct admission admission = built(ids, sizes[i], store);
 
 		ck_assert_int_eq(loaded(&admission, store, &again), 0);
 		ck_assert_int_eq(memcmp(ids, again, sizes[i] * sizeof(*ids)), 0);
 		for (size_t j = 0; j < sizes[i]; j += 97)
-			ck_assert(id_listed(again, sizes[i], &ids[j]));
-		ck_assert(!id_listed(again, sizes[i], &(struct id){ { 0 } }));
+			ck_assert_ptr_nonnull(admitted_find(again, sizes[i], &ids[j].host));
+		ck_assert_ptr_null(admitted_find(again, sizes[i], &(struct id){ { 0 } }));
 	}
 }
 END_TEST
@@ -56,13 +56,14 @@ END_TEST
 START_TEST(crowded_ids_have_a_place)
 {
 	_cleanup_(store_free) struct store *store = store_new();
-	_cleanup_free_ struct id *again = NULL;
-	struct id ids[256];
+	_cleanup_free_ struct admitted *again = NULL;
+	struct admitted ids[256];
 	struct admission admission;
 
 	for (unsigned i = 0; i < 256; i++) {
-		memset(ids[i].b, 0xab, ID_BYTES);
-		ids[i].b[ID_BYTES - 1] = (uint8_t)i;
+		memset(ids[i].host.b, 0xab, ID_BYTES);
+		ids[i].host.b[ID_BYTES - 1] = (uint8_t)i;
+		ids[i].since = UINT64_MAX - i;
 	}
 	admission = built(ids, 256, store);
 	ck_assert_int_eq(loaded(&admission, store, &again), 0);
@@ -76,7 +77,7 @@ START_TEST(one_host_more_costs_a_path)
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		_cleanup_(store_free) struct store *store = store_new();
-		_cleanup_free_ struct id *ids = ids_of(1, sizes[i] + 1);
+		_cleanup_free_ struct admitted *ids = ids_of(1, sizes[i] + 1);
 		size_t before;
 
 		(void)built(ids, sizes[i], store); /* all but the last in order */
@@ -90,8 +91,8 @@ END_TEST
 
 START_TEST(only_ascending_ids_are_a_list)
 {
-	_cleanup_free_ struct id *ids = ids_of(1, 100);
-	struct id kept = ids[50];
+	_cleanup_free_ struct admitted *ids = ids_of(1, 100);
+	struct admitted kept = ids[50];
 	struct hash root;
 
 	ids[50] = ids[49];
@@ -116,11 +117,15 @@ static struct admission root_of(struct pack_writer *node, uint32_t count, struct
 	return admission;
 }
 
-static void leaf(struct pack_writer *node, const struct id *ids, size_t count, size_t less)
+static void leaf(struct pack_writer *node, const struct admitted *ids, size_t count, size_t less)
 {
+	uint8_t bytes[80 * ADMITTED_BYTES];
+
+	for (size_t i = 0; i < count; i++)
+		admitted_write(&ids[i], bytes + i * ADMITTED_BYTES);
 	pack_put_array(node, 2);
 	pack_put_u64(node, 0);
-	pack_put_bytes(node, ids, count * ID_BYTES - less);
+	pack_put_bytes(node, bytes, count * ADMITTED_BYTES - less);
 }
 
 static void branch(struct pack_writer *node, unsigned at, const struct hash *child)
@@ -135,8 +140,8 @@ static void branch(struct pack_writer *node, unsigned at, const struct hash *chi
 START_TEST(nodes_of_another_shape_are_no_list)
 {
 	_cleanup_(store_free) struct store *store = store_new();
-	_cleanup_free_ struct id *ids = ids_of(1, 65), *again = NULL;
-	struct id turned[2] = { ids[1], ids[0] }, twice[2] = { ids[0], ids[0] };
+	_cleanup_free_ struct admitted *ids = ids_of(1, 65), *again = NULL;
+	struct admitted turned[2] = { ids[1], ids[0] }, twice[2] = { ids[0], ids[0] };
 	struct pack_writer node = { .bytes = NULL };
 	struct admission admission, few = built(ids, 3, store), whole = built(ids, 65, store);
 
@@ -152,7 +157,7 @@ START_TEST(nodes_of_another_shape_are_no_list)
 	leaf(&node, ids, 65, 0); /* should be a branch */
 	admission = root_of(&node, 65, store);
 	ck_assert_int_eq(loaded(&admission, store, &again), -EBADMSG);
-	branch(&node, ids[0].b[0] >> 4, &few.root); /* should be a leaf */
+	branch(&node, ids[0].host.b[0] >> 4, &few.root); /* should be a leaf */
 	admission = root_of(&node, 3, store);
 	ck_assert_int_eq(loaded(&admission, store, &again), -EBADMSG);
 	branch(&node, 3, &whole.root); /* in a place that is not theirs */
@@ -165,7 +170,7 @@ END_TEST
 START_TEST(a_list_has_as_many_hosts_as_it_says)
 {
 	_cleanup_(store_free) struct store *store = store_new();
-	_cleanup_free_ struct id *ids = ids_of(1, 70), *again = NULL;
+	_cleanup_free_ struct admitted *ids = ids_of(1, 70), *again = NULL;
 	struct admission admission = built(ids, 70, store);
 
 	admission.count = 69;
@@ -244,7 +249,7 @@ END_TEST
 START_TEST(a_stranger_is_found_wherever_it_stands)
 {
 	_cleanup_(store_free) struct store *store = store_new();
-	_cleanup_free_ struct id *ids = ids_of(0, 300);
+	_cleanup_free_ struct admitted *ids = ids_of(0, 300);
 	struct admission admission = built(ids, 300, store);
 	struct hash before, after, more;
 	struct id stranger;
@@ -271,8 +276,38 @@ START_TEST(a_stranger_is_found_wherever_it_stands)
 	/* A host that was taken off the list stands in the trie as before: only a whole walk finds it. */
 	admission = built(ids + 1, 299, store);
 	ck_assert_int_eq(admission_check(&admission, NULL, &after, store_lookup, store, &stranger), -EACCES);
-	ck_assert(id_equal(&stranger, &ids[0]));
+	ck_assert(id_equal(&stranger, &ids[0].host));
 	trie_free(trie);
+}
+END_TEST
+
+START_TEST(who_was_off_a_list_comes_back_by_a_later_one)
+{
+	_cleanup_(store_free) struct store *store = store_new();
+	_cleanup_free_ struct admitted *ids = ids_of(0, 300);
+	struct admission before = built(ids, 299, store), after;
+	struct id stranger;
+
+	before.header.generation = 6;
+	after = built(ids, 299, store);
+	ck_assert_int_eq(admission_follows(&before, &after, store_lookup, store, &stranger), 0); /* the same */
+	after = built(ids + 5, 200, store);
+	ck_assert_int_eq(admission_follows(&before, &after, store_lookup, store, &stranger), 0); /* fewer */
+	for (uint64_t since = 1; since <= 7; since++) {
+		ids[299].since = since;
+		after = built(ids, 300, store);
+		ck_assert_int_eq(admission_follows(&before, &after, store_lookup, store, &stranger), since > 6 ? 0 : -EACCES);
+		ck_assert(since > 6 || id_equal(&stranger, &ids[299].host));
+	}
+	ids[7].since = 4; /* was taken off and is on again: fine, and known */
+	after = built(ids, 300, store);
+	ck_assert_int_eq(admission_follows(&before, &after, store_lookup, store, &stranger), 0);
+	before = after;
+	before.header.generation = 8;
+	ids[7].since = 1; /* but not the other way round */
+	after = built(ids, 300, store);
+	ck_assert_int_eq(admission_follows(&before, &after, store_lookup, store, &stranger), -EACCES);
+	ck_assert(id_equal(&stranger, &ids[7].host));
 }
 END_TEST
 
@@ -310,4 +345,5 @@ END_TEST
 
 UNIT_MAIN("doc_admission", a_list_comes_back_as_it_was, crowded_ids_have_a_place, one_host_more_costs_a_path, only_ascending_ids_are_a_list,
 	  nodes_of_another_shape_are_no_list, a_list_has_as_many_hosts_as_it_says, only_an_operator_signs_one, bridges_are_ascending_and_few,
-	  a_stranger_is_found_wherever_it_stands, locks_are_remembered)
+	  a_stranger_is_found_wherever_it_stands, who_was_off_a_list_comes_back_by_a_later_one,
+	  locks_are_remembered)

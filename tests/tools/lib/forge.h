@@ -169,6 +169,8 @@ struct forged_network {
 	uint64_t list_generation;
 	struct head_entry list; /* the admission list, as last signed; type 0: none */
 	struct head_entry list_before;
+	struct admitted *listed; /* as the operators' last list has them */
+	size_t listed_count;
 };
 
 struct connection {

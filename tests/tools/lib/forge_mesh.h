@@ -368,9 +368,35 @@ static int admission_sign(struct forge *forge, struct forged_network *network, s
 	return 0;
 }
 
+/* Who was on the last list keeps what it says of him; the others came by this generation, or by a lie. */
+static int admission_build_of(struct forge *forge, struct forged_network *network, const struct id *ids, size_t count, uint64_t generation,
+			      uint64_t since, struct admission *admission)
+{
+	struct admitted *hosts = calloc(count + 1, sizeof(*hosts));
+	int r;
+
+	if (!hosts)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		const struct admitted *was = admitted_find(network->listed, network->listed_count, &ids[i]);
+
+		hosts[i] = was ? *was : (struct admitted){ ids[i], since ? since : generation };
+	}
+	r = admission_build(hosts, count, keep_node, forge, &admission->root);
+	if (!since) {
+		free(network->listed);
+		network->listed = hosts;
+		network->listed_count = count;
+	} else {
+		free(hosts);
+	}
+	return r;
+}
+
 /*
  * admission NETWORK [hosts=self,0-19,...] [bridges=NAME,...] [locked=1], signed by the key "operator" unless a lie says otherwise: [sign=KEY] [generation=]
- * [epoch=] [count=] [type=network/1] [deployment=NAME]; [back=1]: the list before, once more; [none=1]: heads name none any more
+ * [epoch=] [count=] [type=network/1] [deployment=NAME] [since=N]: by which list those came who were not on the last one; such a list is not gone on from.
+ * [back=1]: the list before, once more; [none=1]: heads name none any more
  */
 static int cmd_admission(struct forge *forge, struct words *words)
 {
@@ -379,6 +405,7 @@ static int cmd_admission(struct forge *forge, struct words *words)
 	_cleanup_free_ struct id *ids = calloc(PEERS_MAX, sizeof(*ids));
 	struct network_document bridged = { .bridge_count = 0 };
 	struct admission admission = { .flags = number_of(words, "locked", 1) ? ADMISSION_LOCKED : 0 };
+	uint64_t since = number_of(words, "since", 0);
 	struct lies lies = { .type = 0 };
 	size_t count = 0;
 	int r;
@@ -403,7 +430,7 @@ static int cmd_admission(struct forge *forge, struct words *words)
 		return r;
 	memcpy(admission.bridges, bridged.bridges, sizeof(admission.bridges));
 	admission.bridge_count = bridged.bridge_count;
-	r = admission_build(ids, count, keep_node, forge, &admission.root);
+	r = admission_build_of(forge, network, ids, count, lies.set_generation ? lies.generation : network->list_generation + 1, since, &admission);
 	admission.count = lies.set_count ? (uint32_t)lies.count : (uint32_t)count;
 	return r < 0 ? wrong(forge, "admission: %s", strerror(-r)) : admission_sign(forge, network, &admission, &lies);
 }
