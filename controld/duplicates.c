@@ -60,6 +60,7 @@ static int machines_load(struct controld *controld, const struct id *host, struc
 		return r == -ENOENT ? 0 : r;
 	machine_read(&rows, 0, &machines->holder);
 	machine_read(&rows, 3, &machines->second);
+	machines->holder.last = now_ms(); /* while we were away it could not poll */
 	machines->two = true;
 	return 0;
 }
@@ -270,10 +271,13 @@ int machine_check(struct agent_call *call)
 
 	if (r < 0 || !call->mark[0] || !machines->holder.mark[0] || strcmp(call->mark, machines->holder.mark) == 0)
 		return r;
-	/* Told apart already, or about to be. */
-	if (!(machines->two && strcmp(call->mark, machines->second.mark) == 0) && !poll_is_parked(call->controld, &call->host))
+	/* Who is not known to hold the identity, but that another held it a moment ago, polls first: then it is known. */
+	if (machines->two && strcmp(call->mark, machines->second.mark) == 0)
+		(void)second_refusal(call, machines);
+	else if (now_ms() - machines->holder.last <= (int64_t)call->controld->offline_after * 1000)
+		(void)wait_refusal(call, machines);
+	else
 		return 0;
-	(void)second_refusal(call, machines);
 	return -EREMOTEIO;
 }
 

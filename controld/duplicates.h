@@ -27,7 +27,7 @@ void machine_mark(const char *nonce, char mark[static MARK_CHARS + 1]);
 _must_check_ int machine_polls(struct agent_call *call);
 /** The second one was told that it is in no network. */
 void machine_silenced(struct controld *controld, const struct id *host);
-/** Is this request one of the second machine? Then problem says so. @return 0; -EREMOTEIO; negative errno */
+/** Is this request, which would move the host, one of the machine that holds its identity? Else problem says so. @return 0; -EREMOTEIO; negative errno */
 _must_check_ int machine_check(struct agent_call *call);
 
 /** Say who the two are. @return 1; 0 there are no two; negative errno */

@@ -65,8 +65,9 @@ static int overlap(struct change *change, const struct range *a, const struct ra
 	char one[PREFIX_TEXT], other[PREFIX_TEXT];
 
 	return problem_set(&change->problem, 409, "cidr-overlap",
-			   "%s of network %s overlaps %s of network %s%s, and %s would reach both. Make one of the two anew with another range.",
-			   prefix_format(&a->cidr, one), a->name, prefix_format(&b->cidr, other), b->name, b->own ? "" : " (over a bridge)", who);
+			   "%s of network %s%s overlaps %s of network %s%s, and %s would reach both. Make one of the two anew with another range.",
+			   prefix_format(&a->cidr, one), a->name, a->own ? "" : " (over a bridge)", prefix_format(&b->cidr, other), b->name,
+			   b->own ? "" : " (over a bridge)", who);
 }
 
 /* -- A host that joins --------------------------------------------------------------------------------------------------------------- */

@@ -27,6 +27,7 @@ class Agent:
         self.nodes, self.documents = {}, {}
         self.clock_offset = 0
         self.from_address = None      # what a proxy says of it
+        self.mark = ""                # of the process of fetchd: 16 characters
 
     @property
     def id(self):
@@ -62,7 +63,7 @@ class Agent:
         """RFC 9421 as docs/design/agent-api.md has it. wrong: parts to replace."""
         digest = wrong.get("digest", "sha-256=:" + base64.b64encode(hashlib.sha256(body).digest()).decode() + ":")
         created = wrong.get("created", int(time.time()) + self.clock_offset)
-        nonce = wrong.get("nonce") or base64.b64encode(os.urandom(16)).decode()
+        nonce = wrong.get("nonce") or (self.mark and self.mark + ".") + base64.b64encode(os.urandom(16)).decode()
         key = wrong.get("key", self.transport)
         parameters = (f'("@method" "@path" "content-digest");created={created};keyid="{wrong.get("keyid", self.id.hex())}"'
                       f';nonce="{nonce}";alg="ed25519";tag="{wrong.get("tag", "loopback-agent")}"')
