@@ -399,3 +399,45 @@ int list_sign(struct cli *cli, struct list *list, const struct list *before, con
 		return put_in_parts(cli, list, before, key);
 	return put(cli, list, list, before, key);
 }
+
+/* -- Reminding. -------------------------------------------------------------------------------------------------- */
+
+static bool listed_in(struct cli *cli, const char *network, const char *id)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	char path[API_PATH_MAX];
+	json_t *host;
+	size_t i;
+
+	if (api_path(cli, path, "networks", network, "admission", NULL) || api_call(cli, "GET", path, NULL, &answer))
+		return false;
+	json_array_foreach(json_object_get(answer, "hosts"), i, host) {
+		const char *listed = json_string_value(json_object_get(host, "id"));
+
+		if (listed && strcmp(listed, id) == 0)
+			return true;
+	}
+	return false;
+}
+
+void lists_remind(struct cli *cli, const char *id)
+{
+	_cleanup_json_ json_t *networks = NULL;
+	json_t *network;
+	size_t i;
+
+	cli->voice.mute = true;
+	if (!id || api_list(cli, "/v1/networks", &networks))
+		networks = NULL;
+	json_array_foreach(networks, i, network) {
+		const char *name = json_string_value(json_object_get(network, "name"));
+
+		if (!name || json_integer_value(json_object_get(network, "admission_generation")) == 0 || !listed_in(cli, name, id))
+			continue;
+		cli->voice.mute = false;
+		cli_note(&cli->voice, "It is still on the admission list of network '%s', so it is not gone for good there: loopbackctl host evict %s "
+				      "--network %s", name, id, name);
+		cli->voice.mute = true;
+	}
+	cli->voice.mute = false;
+}

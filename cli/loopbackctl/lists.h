@@ -46,3 +46,6 @@ _must_check_ int list_copy(const struct list *from, struct list *to);
  * @param generation the next generation; 0: the one after the last seen
  */
 _must_check_ int list_sign(struct cli *cli, struct list *list, const struct list *before, const struct root_key *key, uint64_t generation);
+
+/** A host is gone: tell on which lists it still stands, for whoever takes over the control plane could bring it back there. Reports no failures. */
+void lists_remind(struct cli *cli, const char *id);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/loopbackctl/api.h"
+#include "cli/loopbackctl/lists.h"
 #include "cli/loopbackctl/table.h"
 #include "cli/loopbackctl/words.h"
 #include "libdoc/network.h"
@@ -301,9 +302,15 @@ int host_leave(struct cli *cli, const struct cli_args *args)
 int host_retire(struct cli *cli, const struct cli_args *args)
 {
 	char path[API_PATH_MAX];
+	_cleanup_json_ json_t *answer = NULL;
 	int r = api_path(cli, path, "hosts", args->words[0], "retire", NULL);
 
-	return r ? r : change_and_show(cli, "POST", path, NULL, args);
+	if (!r)
+		r = api_call(cli, "POST", path, NULL, &answer);
+	if (r)
+		return r;
+	lists_remind(cli, json_string_value(json_object_get(answer, "id")));
+	return print_object(cli, answer, &host);
 }
 
 int host_endpoint(struct cli *cli, const struct cli_args *args)

@@ -100,14 +100,18 @@ def test_lock_admit_evict_unlock(console, plane, enrolled):
     assert set(one.peers(plane.network)) == {one.id, two.id}
     assert console.json("host", "evict", "h2", "--network", "mesh", *key)["generation"] == 3
     assert "not on the list" in console.refuses(1, "host", "evict", "h2", "--network", "mesh", *key)
+    said = console.ctl("host", "retire", "h2").stderr
+    assert "admission list" not in said, said
     one.apply()
     assert set(one.peers(plane.network)) == {one.id}
     assert console.json("network", "unlock", "mesh", *key)["locked"] is False
     assert "not locked" in console.refuses(1, "network", "unlock", "mesh", *key)
     one.apply()
-    assert len(one.peers(plane.network)) == 2
+    assert len(one.peers(plane.network)) == 1
+    three = enrolled(3)
     assert console.json("network", "lock", "mesh", *key, "--all", "--bridge", "07" * 16, "--generation", "9")["generation"] == 9
     assert console.json("network", "admission", "mesh")["bridges"] == ["07" * 16]
+    assert f"host evict {three.id.hex()} --network mesh" in console.ctl("host", "retire", "h3").stderr
     assert "greater number" in console.refuses(2, "network", "lock", "mesh", *key, "--generation", "9")
 
 
