@@ -284,15 +284,27 @@ static enum outcome stay(struct netd *netd, bool staged)
 	return OUTCOME_refused;
 }
 
-/* With reachability of another time in force the device is not what netd->mesh says: it is compared, and this change is another try with all of it as signed. */
+/*
+ * With reachability of another time in force the device is not what netd->mesh says: it is compared, and this change is another try with all of it as signed.
+ * So it is when new generations say nothing new: somebody asked for the mesh to be applied again (M11).
+ */
 static int change_device(struct netd *netd, const struct mesh *new, bool staged)
 {
+	uint64_t sets = wg_sets(netd->overlay.wg) + rtnl_sets(netd->overlay.rtnl);
+	bool restored = netd->overlay.restored;
+	unsigned mended = 0;
+	int r = 0;
+
 	if (staged)
 		return overlay_stage_end(&netd->overlay, new, 0);
-	if (!netd->overlay.restored)
-		return overlay_change(&netd->overlay, netd->mesh, new);
 	netd->overlay.restored = false;
-	return overlay_reconcile(&netd->overlay, new, NULL);
+	if (!restored)
+		r = overlay_change(&netd->overlay, netd->mesh, new);
+	if (r < 0 || wg_sets(netd->overlay.wg) + rtnl_sets(netd->overlay.rtnl) != sets)
+		return r;
+	r = overlay_reconcile(&netd->overlay, new, &mended);
+	netd->mended += restored ? 0 : mended;
+	return r;
 }
 
 static enum outcome put_in_force(struct netd *netd, struct mesh *new, bool staged, struct refusal *refusal)

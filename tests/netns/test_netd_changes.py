@@ -107,6 +107,17 @@ def test_a_bridge(host):
     host.unmoved(before)
 
 
+def test_new_generations_of_the_same_are_a_comparison(host):
+    """Re-applied (M11): what somebody did to the peers, which nobody is told of, is found now and not minutes later."""
+    key = next(iter(host.device()))
+    mended = host.status()["drift_mended"]
+    host.host.enter("wg", "set", "lb0", "peer", key, "remove")
+    assert key not in host.device()
+    host.forge("network mesh")
+    result = host.apply()
+    assert host.device() == host.published() and host.status()["drift_mended"] == mended + 1 == result["receipt"]["mended"]
+
+
 def test_an_address_moves_between_hosts(host):
     """In one change, without a moment in which both or a third have it."""
     host.forge(f"peer mesh 3 address=100.64.1.4 endpoint={ENDPOINT}")
