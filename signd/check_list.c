@@ -123,6 +123,17 @@ static int list_known(struct signd *signd, const struct signed_document *last, s
 	return admission_decode(envelope.payload, &word->list);
 }
 
+bool list_is_last(struct signd *signd, const struct id *network, struct view list)
+{
+	_cleanup_document_ struct signed_document last = { 0 };
+	struct hash hash;
+
+	if (state_document(signd->state, DOC_admission, network, false, &last) < 0)
+		return false;
+	hash_of(list.p, list.n, &hash);
+	return hash_equal(&hash, &last.hash);
+}
+
 int list_take(struct signd *signd, const struct network_document *network, struct view payload, struct view list, struct view cosign,
 	      const struct node_set *nodes, struct operators_word *word, struct refusal *refusal)
 {

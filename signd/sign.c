@@ -133,7 +133,8 @@ static int sign_network(struct signd *signd, struct channel *channel, const stru
 	if (r < 0 && r != -ENOENT)
 		return r;
 	refusal.last = last.generation;
-	if (signed_already(&last, request->payload))
+	/* With a list that signd has not taken yet it is not the same. */
+	if (signed_already(&last, request->payload) && (request->list.n == 0 || list_is_last(signd, &network.header.id, request->list)))
 		return answer_signed(channel, (struct view){ last.envelope, last.envelope_n });
 
 	r = state_begin(signd->state);

@@ -91,6 +91,8 @@ struct operators_word {
  */
 _must_check_ int list_take(struct signd *signd, const struct network_document *network, struct view payload, struct view list, struct view cosign,
 			   const struct node_set *nodes, struct operators_word *word, struct refusal *refusal);
+/** Is this the very list that was taken last? */
+bool list_is_last(struct signd *signd, const struct id *network, struct view list);
 /**
  * Hold a manifest against its operators' list: it is locked exactly if that says so, its peers are on it, and those of networks that are bridged with it. And against the
  * lists of networks that it is bridged with.

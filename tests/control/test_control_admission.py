@@ -3,10 +3,13 @@
 
 import base64
 import json
+import time
 
 import pytest
 import wire
 from agent import Agent
+from plane import Signd, keyset
+from test_control_backup import administrate, backup, lose
 
 
 class Lists:
@@ -173,7 +176,6 @@ def test_what_a_crash_leaves_is_finished(plane, enrolled, lists, victim):
     import threading
     thread = threading.Thread(target=lambda: _quiet(plane, body))
     thread.start()
-    import time
     time.sleep(0.3)  # until it waits; should it not, the test shows less
     if victim == "controld":
         plane.controld.kill()
@@ -199,16 +201,43 @@ def _quiet(plane, body):
         pass
 
 
-def test_backup_keeps_lists(plane, enrolled, lists):
-    """signd without its memory: the list goes to it again with the manifest, in the next epoch."""
-    one = enrolled(1)
-    lists.put(add=[one])
-    shown = plane.ok("GET", "/networks/mesh/admission")
-    plane.stop()
+def test_signd_without_its_memory(plane, enrolled, lists):
+    """A new signd, with a new key and no memory of lists, in the next epoch: controld hands it the list that it has, with all nodes."""
+    one, two = enrolled(1), enrolled(2)
+    lists.put(add=[one] + [Agent(plane, f"absent {number}") for number in range(100)])
+    lose(plane, "signd")
+    plane.signd = Signd(plane.folder, plane.root)
     plane.start()
-    assert plane.ok("GET", "/networks/mesh/admission") == shown
+    assert plane.publish(keyset(plane.root, [plane.signd.public], epoch=2, operators=[plane.operator.public])).status == 200
+    deadline = time.monotonic() + 15
+    while one.poll().status != 200 and time.monotonic() < deadline:
+        time.sleep(0.05)
     one.apply()
-    assert one.admitted(plane.network) == {one.id}
+    assert one.entries[wire.NETWORK, plane.network][2] == 2 and set(one.peers(plane.network)) == {one.id}
+    assert len(one.admitted(plane.network)) == 101 and two.network_ids() == []
+    lists.put(add=[two])
+    one.apply()
+    assert set(one.peers(plane.network)) == {one.id, two.id}
+
+
+def test_controld_goes_back_and_signd_does_not(plane, enrolled, lists):
+    """The list of a restored database is older than signd's: nothing is signed by it, until an operator signs on, and then not with whom he had taken off."""
+    one, two = enrolled(1), enrolled(2)
+    lists.put(add=[one, two])
+    paths = backup(plane)
+    before = dict(lists.hosts)
+    lists.put(remove=[two])
+    one.apply()
+    lose(plane, "controld")
+    administrate("controld", "restore", paths[0], "--state", plane.state)
+    plane.start()
+    assert one.poll().status == 503
+    lists.hosts = before
+    said = plane.refuses(409, "signer-refused", "PUT", "/networks/mesh/admission", lists.body(dry=True))
+    assert "was not admitted since" in said
+    lists.put(remove=[two])
+    one.apply()
+    assert set(one.peers(plane.network)) == {one.id}
 
 
 def test_bridges_of_a_locked_network(plane, enrolled, lists):

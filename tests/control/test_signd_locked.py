@@ -104,6 +104,17 @@ def test_a_list_made_of_one_from_before(hostile, operators):
     signed(hostile.network(hosts, flags=1, **operators.list(ids(hosts))))  # admitted anew
 
 
+def test_the_same_manifest_with_another_list_is_another_one(hostile, operators):
+    """The same payload again has the same signature, but not if a list comes with it that signd has not taken."""
+    hosts = hostile.hosts
+    first = operators.list(ids(hosts))
+    before = signed(hostile.network(hosts, flags=1, **first))
+    generation = hostile.generations[NET]
+    assert signed(hostile.network(hosts, flags=1, generation=generation, **first)) == before
+    refused(hostile.network(hosts, flags=1, generation=generation, **operators.list(ids(hosts))), "does not follow", last=generation)
+    signed(hostile.network(hosts, flags=1, generation=generation + 1, **operators.list(ids(hosts))))
+
+
 def test_a_list_without_its_nodes(hostile, operators):
     many = [Host(number, address=f"10.1.{number // 200}.{number % 200 + 1}") for number in range(80)]
     sent = operators.list(ids(many))
