@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bridges: what is refused, what hosts are told, how far it is, and how it ends."""
 
+import sqlite3
 import time
 
 import pytest
@@ -207,3 +208,25 @@ def test_a_refusal_of_the_signer_ends_the_job_and_leaves_nothing(plane):
     ended = job_over(plane, job)
     assert ended["state"] == "failed" and "never taken away" in ended["error"]
     plane.refuses(404, "not-found", "GET", f"/bridges/{bridge}")
+
+
+def test_nobody_gets_more_peers_than_there_can_be(plane):
+    """33,000 hosts in each of two networks: either is well, both together are not, whether by a bridge or by a join of one that reaches both."""
+    network(plane, "lab", "10.8.0.0/15")
+    network(plane, "third", "10.20.0.0/24")
+    host = Agent(plane, 1).enrolled(plane.token())
+    plane.controld.stop()
+    with sqlite3.connect(plane.state + "/control.db") as database:
+        columns = [row[1] for row in database.execute("PRAGMA table_info(hosts)")]
+        made = ",".join({"id": "printf('%032x', v)", "name": "'n' || v", "wg_key": "randomblob(32)"}.get(name, "h." + name) for name in columns)
+        database.execute("WITH RECURSIVE s(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM s WHERE v < 66000)"
+                         f" INSERT INTO hosts ({','.join(columns)}) SELECT {made} FROM s, (SELECT * FROM hosts LIMIT 1) h")
+        for name, half in (("mesh", 0), ("lab", 1)):
+            database.execute("INSERT INTO memberships (network, host, joined) SELECT n.id, h.id, 0 FROM networks n, hosts h WHERE n.name = ?"
+                             " AND h.name LIKE 'n%' AND CAST(substr(h.name, 2) AS INTEGER) % 2 = ?", (name, half))
+        database.execute("UPDATE documents SET peers = (SELECT count(*) FROM memberships m WHERE m.network = documents.id) WHERE type = 3")
+    plane.start_controld()
+    assert "65536" in plane.refuses(409, "too-many-peers", "POST", "/bridges", {"networks": ["mesh", "lab"]})
+    assert "65536" in plane.refuses(409, "too-many-peers", "POST", f"/hosts/{host.name}/networks", {"network": "lab"})
+    assert plane.ok("GET", "/bridges")["items"] == []
+    assert plane.call("POST", "/bridges", {"networks": ["mesh", "third"]}).status == 202
