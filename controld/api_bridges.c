@@ -118,10 +118,12 @@ int bridge_delete(struct call *call)
 		r = bridge_read(call->controld, &id, &bridge);
 	if (r < 0)
 		return r;
-	if (strcmp(bridge.state, "active") != 0)
-		return call_problem(call, 409, "bridge-busy", "The bridge of %s and %s is %s. Wait for its job to end (loopbackctl job list).",
-				    bridge.names[0], bridge.names[1], bridge.state);
-	r = store_exec(call->controld->store, "UPDATE bridges SET state = 'deleting' WHERE id = $1", "d", &id);
+	if (strcmp(bridge.state, "deleting") == 0)
+		return call_problem(call, 409, "bridge-busy", "The bridge of %s and %s is being deleted already (loopbackctl job list).",
+				    bridge.names[0], bridge.names[1]);
+	r = job_cancel(&call->change, &id, "The bridge was deleted before all hosts had it.");
+	if (r == 0)
+		r = store_exec(call->controld->store, "UPDATE bridges SET state = 'deleting' WHERE id = $1", "d", &id);
 	if (r >= 0)
 		r = label_of(call, &id, label, sizeof(label));
 	if (r == 0)

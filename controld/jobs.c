@@ -101,6 +101,15 @@ int job_add(struct change *change, const char *kind, const struct id *object, co
 	return r < 0 ? r : 0;
 }
 
+int job_cancel(struct change *change, const struct id *object, const char *why)
+{
+	int r = store_exec(change->controld->store,
+			   "UPDATE jobs SET state = 'failed', error = $1, finished = $2 WHERE object = $3 AND state IN ('waiting', 'running')", "tid",
+			   why, now_ms(), object);
+
+	return r < 0 ? r : 0;
+}
+
 int job_follow(struct controld *controld, const struct id *job, enum document_type type, const struct id *id)
 {
 	int r = store_exec(controld->store,

@@ -6,7 +6,7 @@
  *   waiting   its documents are not signed yet; tried with back-off while the signer is away
  *   running   signed; hosts acknowledge
  *   done      all have, or those that have not are offline or took too long: they are named, and follow when they can
- *   failed    the signer refused; nothing was changed
+ *   failed    the signer refused, and nothing was changed; or it was given up
  */
 #pragma once
 
@@ -27,6 +27,8 @@ struct job_kind {
 
 /** Write a job down. Within a change, whose commit sets the reconciler to work. @param label of its object, for people */
 _must_check_ int job_add(struct change *change, const char *kind, const struct id *object, const char *label, struct id *job);
+/** Nobody waits any longer for what is under way for an object. Within a change. @param why for people */
+_must_check_ int job_cancel(struct change *change, const struct id *object, const char *why);
 /** Hosts that have not acknowledged this document, as it will be signed in this change, are waited for. */
 _must_check_ int job_follow(struct controld *controld, const struct id *job, enum document_type type, const struct id *id);
 

@@ -176,6 +176,30 @@ def test_a_parked_poll_wakes_for_what_is_reached_over_a_bridge(two):
     assert len(first.blobs(names).msgpack[0]) > 0
 
 
+@pytest.mark.parametrize("when", ["waiting", "running"])
+def test_a_bridge_that_was_a_mistake_is_ended_at_once(two, when):
+    """Nobody waits until hosts have what they are not to have."""
+    plane, first, second, lab = two
+    acknowledge(first, second)
+    if when == "waiting":
+        plane.signd.stop()
+    bridge, job = create(plane)
+    if when == "running":
+        signed(plane, job)
+    else:
+        wait_for(lambda: plane.ok("GET", f"/jobs/{job}")["attempts"] > 0)
+    answer = plane.call("DELETE", f"/bridges/{bridge}")
+    assert answer.status == 202
+    given_up = plane.ok("GET", f"/jobs/{job}")
+    assert given_up["state"] == "failed" and "deleted" in given_up["error"]
+    if when == "waiting":
+        plane.signd.start()
+    signed(plane, answer.json["job"]["id"])
+    acknowledge(first, second)
+    assert first.network_ids() == [plane.network] and second.network_ids() == [lab]
+    assert job_over(plane, answer.json["job"]["id"])["state"] == "done" and plane.ok("GET", "/bridges")["items"] == []
+
+
 def test_a_network_that_is_bridged_is_not_deleted(plane):
     network(plane, "lab", "10.8.0.0/24")
     bridge, job = create(plane)
