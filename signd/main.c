@@ -33,7 +33,7 @@ static const char usage[] =
 	"  --root-pub FILE    the root's public key, hexadecimal or base64: it alone signs keysets\n"
 	"  --listen PATH      make the socket, instead of taking it from the service manager\n"
 	"  --peer-user NAME   who may ask for signatures (default: _lb-controld; with --listen, the user of this process)\n"
-	"  --change-cap PEERS refuse a network document that changes more peers than this\n"
+	"  --change-cap PEERS refuse a network document that changes more peers than this, unless an operator co-signs it\n"
 	"                     (default: half of a network of more than 32)\n"
 	"  --user NAME        whom to become when started as root (default: _lb-signd)\n"
 	"  --help, --version\n";

@@ -7,12 +7,13 @@ import http.server
 import json
 import os
 import stat
+import subprocess
 import threading
 
 import pytest
 import wire
 from agent import Agent
-from cli_console import Console
+from cli_console import Console, program
 from plane import keyset
 
 
@@ -113,6 +114,43 @@ def test_lock_admit_evict_unlock(console, plane, enrolled):
     assert console.json("network", "admission", "mesh")["bridges"] == ["07" * 16]
     assert f"host evict {three.id.hex()} --network mesh" in console.ctl("host", "retire", "h3").stderr
     assert "greater number" in console.refuses(2, "network", "lock", "mesh", *key, "--generation", "9")
+
+
+def on_terminal(console, typed, *arguments):
+    """loopbackctl with a person at the keyboard; (exit status, what it said)."""
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, typed.encode())
+        done = subprocess.run([program("loopbackctl"), *arguments], cwd=console.folder, env=console.variables, stdin=theirs, text=True,
+                              capture_output=True, timeout=60, check=False)
+        return done.returncode, done.stderr
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_a_person_who_gives_a_name_compares(console, plane, enrolled):
+    """The control plane says who the name is; the host itself says whether that is true."""
+    one, two = enrolled(1), enrolled(2)
+    key = ("--operator-key", "op.key")
+    console.ok("network", "lock", "mesh", *key, "--admit", one.id.hex())
+    admit = ("host", "admit", "h2", "--network", "mesh", *key)
+    for typed in ("\n", two.id.hex()[:8] + "\n", "0" * 8 + "\n", two.id.hex() + "\n"):
+        status, said = on_terminal(console, typed, *admit)
+        assert status == 1 and two.id.hex() in said and "nothing is signed" in said, said
+    # What a control plane does that wants another host in: its own, under this one's name.
+    other = wire.host_id(wire.Key("another host").public)
+
+    def lie(method, path, answer, data):
+        return json.dumps(dict(answer, id=other.hex())).encode() if path.endswith("/hosts/h2") else data
+    console.server.lie = lie
+    status, said = on_terminal(console, two.id.hex()[-8:] + "\n", *admit)
+    assert status == 1 and other.hex() in said and "nothing is signed" in said, said
+    console.server.lie = None
+    status, said = on_terminal(console, two.id.hex()[-8:] + "\n", *admit)
+    assert status == 0, said
+    one.apply()
+    assert set(one.peers(plane.network)) == {one.id, two.id}
 
 
 def test_a_long_list_goes_in_parts(console, plane, enrolled):
