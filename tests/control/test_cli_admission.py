@@ -52,7 +52,7 @@ def console_fixture(plane, tmp_path):
     console.write("credential", plane.credential + "\n")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Liar)
     server.plane, server.lie = plane, None
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     console.server = server
     console.ok("context", "set", "lab", "--url", f"http://127.0.0.1:{server.server_port}", "--credential-file", "credential", "--root-pub",
                os.path.join(plane.folder, "root.pub"))

@@ -3,6 +3,8 @@
 
 import base64
 import json
+import sqlite3
+import threading
 import time
 
 import pytest
@@ -173,10 +175,12 @@ def test_what_a_crash_leaves_is_finished(plane, enrolled, lists, victim):
     one.apply()
     plane.signd.process.send_signal(19)  # SIGSTOP: the call waits for signd
     body = lists.body(remove=[two])
-    import threading
     thread = threading.Thread(target=lambda: _quiet(plane, body))
     thread.start()
-    time.sleep(0.3)  # until it waits; should it not, the test shows less
+    deadline = time.monotonic() + 10
+    while not pending(plane):
+        assert time.monotonic() < deadline, "the list was not written down before signd was asked"
+        time.sleep(0.01)
     if victim == "controld":
         plane.controld.kill()
         plane.signd.process.send_signal(18)
@@ -192,6 +196,12 @@ def test_what_a_crash_leaves_is_finished(plane, enrolled, lists, victim):
     one.apply()
     two.apply()
     assert set(one.peers(plane.network)) == {one.id} and two.network_ids() == []
+
+
+def pending(plane):
+    """Is there a list that signd has not answered for?"""
+    with sqlite3.connect(f"file:{plane.state}/control.db?mode=ro", uri=True) as database:
+        return database.execute("SELECT count(*) FROM admissions WHERE pending IS NOT NULL").fetchone()[0]
 
 
 def _quiet(plane, body):
