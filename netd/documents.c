@@ -403,18 +403,16 @@ static int head_open(const struct netd *netd, struct view bytes, struct head *he
 
 static int entry_check(const struct netd *netd, const struct head_entry *entry, struct refusal *refusal)
 {
-	for (unsigned i = 0; netd->mesh && i < netd->mesh->count; i++) {
-		const struct head_entry *now = &netd->mesh->entries[i];
+	const struct head_entry *now = netd->mesh ? mesh_entry(netd->mesh, entry->type, &entry->id) : NULL;
 
-		if (now->type != entry->type || !id_equal(&now->id, &entry->id) || entry->type == DOC_admission) /* lock.h has a longer memory */
-			continue;
-		if (entry->epoch < now->epoch || (entry->epoch == now->epoch && entry->generation < now->generation))
-			return refuse(refusal, "downgraded", "the head names generation %" PRIu64 " of a %s; %" PRIu64 " is in force",
-				      entry->generation, document_type_name(entry->type), now->generation);
-		if (entry->epoch == now->epoch && entry->generation == now->generation && !hash_equal(&entry->hash, &now->hash))
-			return refuse(refusal, "equivocated", "there are two different documents of generation %" PRIu64 " of a %s",
-				      entry->generation, document_type_name(entry->type));
-	}
+	if (!now || entry->type == DOC_admission) /* lock.h has a longer memory */
+		return 0;
+	if (entry->epoch < now->epoch || (entry->epoch == now->epoch && entry->generation < now->generation))
+		return refuse(refusal, "downgraded", "the head names generation %" PRIu64 " of a %s; %" PRIu64 " is in force", entry->generation,
+			      document_type_name(entry->type), now->generation);
+	if (entry->epoch == now->epoch && entry->generation == now->generation && !hash_equal(&entry->hash, &now->hash))
+		return refuse(refusal, "equivocated", "there are two different documents of generation %" PRIu64 " of a %s", entry->generation,
+			      document_type_name(entry->type));
 	return 0;
 }
 

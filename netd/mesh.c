@@ -139,13 +139,10 @@ static int member_open(const struct opening *opening, const struct host_network 
 {
 	struct refusal *refusal = opening->refusal;
 	struct mesh *mesh = opening->mesh;
-	const struct head_entry *entry = NULL;
+	const struct head_entry *entry = mesh_entry(mesh, DOC_network, &member->network);
 	char text[PREFIX_TEXT], id[ID_TEXT];
 	int r;
 
-	for (unsigned i = 0; i < mesh->count; i++)
-		if (mesh->entries[i].type == DOC_network && id_equal(&mesh->entries[i].id, &member->network))
-			entry = &mesh->entries[i];
 	if (!entry)
 		return refuse(refusal, "mixed", "the host document names network %s, the head does not", id_format(&member->network, id));
 	r = network_open(opening, entry);
