@@ -95,8 +95,7 @@ int membership_leave(struct change *change, const struct id *network, const stru
 	return r < 0 ? r : change_host_leaves(change, host);
 }
 
-/* @return their number in networks[NETWORKS_MAX]; negative errno */
-static int networks_of(struct controld *controld, const struct id *host, struct id *networks)
+int membership_networks(struct controld *controld, const struct id *host, struct id *networks)
 {
 	_cleanup_rows_ struct rows rows = { 0 };
 	int count = 0;
@@ -114,7 +113,7 @@ static int networks_of(struct controld *controld, const struct id *host, struct 
 int membership_leave_all(struct change *change, const struct id *host)
 {
 	struct id networks[NETWORKS_MAX];
-	int count = networks_of(change->controld, host, networks);
+	int count = membership_networks(change->controld, host, networks);
 	int r = count < 0 ? count : 0;
 
 	for (int i = 0; i < count && r == 0; i++)
@@ -125,7 +124,7 @@ int membership_leave_all(struct change *change, const struct id *host)
 int membership_touch(struct change *change, const struct id *host)
 {
 	struct id networks[NETWORKS_MAX];
-	int count = networks_of(change->controld, host, networks);
+	int count = membership_networks(change->controld, host, networks);
 	int r = count < 0 ? count : 0;
 
 	for (int i = 0; i < count && r == 0; i++)
@@ -136,7 +135,7 @@ int membership_touch(struct change *change, const struct id *host)
 int membership_follow(struct change *change, const struct id *host)
 {
 	struct id networks[NETWORKS_MAX];
-	int count = networks_of(change->controld, host, networks);
+	int count = membership_networks(change->controld, host, networks);
 	int r = count < 0 ? count : 0;
 
 	for (int i = 0; i < count && r == 0; i++)

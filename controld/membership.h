@@ -4,6 +4,8 @@
 
 #include "controld/change.h"
 
+/** The networks that a host is in. @return their number, written to networks[NETWORKS_MAX]; negative errno */
+_must_check_ int membership_networks(struct controld *controld, const struct id *host, struct id *networks);
 /** Join; nothing happens if the host is in the network already. @return 0; -EREMOTEIO; negative errno */
 _must_check_ int membership_join(struct change *change, const struct id *network, const struct id *host);
 /** Leave; the addresses stay reserved. Nothing happens if the host is not in the network. */

@@ -39,7 +39,7 @@ static int range_read(const struct rows *rows, struct range *range)
 }
 
 /* @param ranges receives them all, the caller's: free() @return their number; negative errno */
-static int ranges_read(struct rows *rows, struct range **ranges)
+static int ranges_next(struct rows *rows, struct range **ranges)
 {
 	size_t count = 0, room = 0;
 	int r;
@@ -58,6 +58,15 @@ static int ranges_read(struct rows *rows, struct range **ranges)
 			return r;
 	}
 	return r < 0 ? r : (int)count;
+}
+
+/* The ranges that a query finds. @param ranges the caller's, also on failure @return their number; negative errno */
+static int ranges_read(struct controld *controld, const char *sql, const struct id *id, struct range **ranges)
+{
+	_cleanup_rows_ struct rows rows = { 0 };
+	int r = store_query(controld->store, &rows, sql, "d", id);
+
+	return r < 0 ? r : ranges_next(&rows, ranges);
 }
 
 static int overlap(struct change *change, const struct range *a, const struct range *b, const char *who)
@@ -141,18 +150,10 @@ static int fullest_check(struct change *change, const struct id *network)
 
 int reach_check_host(struct change *change, const struct id *host, const struct id *joined)
 {
-	_cleanup_rows_ struct rows rows = { 0 };
 	_cleanup_free_ struct range *ranges = NULL;
-	int count;
-	int r = store_query(change->controld->store, &rows, OF_HOST, "d", host);
+	int count = ranges_read(change->controld, OF_HOST, host, &ranges);
+	int r = count < 0 ? count : host_ranges_check(change, ranges, count);
 
-	if (r < 0)
-		return r;
-	count = ranges_read(&rows, &ranges);
-	rows_end(&rows);
-	if (count < 0)
-		return count;
-	r = host_ranges_check(change, ranges, count);
 	return r < 0 ? r : fullest_check(change, joined);
 }
 
@@ -177,15 +178,10 @@ static int most_networks_check(struct change *change, const struct id *network)
 
 int reach_check_network(struct change *change, const struct id *network)
 {
-	_cleanup_rows_ struct rows rows = { 0 };
 	_cleanup_free_ struct range *ranges = NULL;
-	int count;
-	int r = store_query(change->controld->store, &rows, WITH_NETWORK, "d", network);
+	int count = ranges_read(change->controld, WITH_NETWORK, network, &ranges);
+	int r;
 
-	if (r < 0)
-		return r;
-	count = ranges_read(&rows, &ranges);
-	rows_end(&rows);
 	if (count < 0)
 		return count;
 	for (int i = 0; i < count && id_equal(&ranges[i].network, network); i++)

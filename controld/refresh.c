@@ -1,32 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controld/refresh.h"
 
-#include <errno.h>
-
 #include "controld/jobs.h"
 #include "controld/membership.h"
 #include "controld/mesh.h"
 
-/* @return their number in networks[NETWORKS_MAX]; negative errno */
-static int networks_of(struct controld *controld, const struct id *host, struct id *networks)
-{
-	_cleanup_rows_ struct rows rows = { 0 };
-	int count = 0;
-	int r = store_query(controld->store, &rows, "SELECT network FROM memberships WHERE host = $1", "d", host);
-
-	while (r == 0 && (r = rows_next(&rows)) > 0) {
-		if (count == NETWORKS_MAX)
-			return -E2BIG;
-		networks[count++] = row_id(&rows, 0);
-		r = 0;
-	}
-	return r < 0 ? r : count;
-}
-
 int refresh_host_start(struct change *change, const struct id *job, const struct id *host)
 {
 	struct id networks[NETWORKS_MAX];
-	int count = networks_of(change->controld, host, networks);
+	int count = membership_networks(change->controld, host, networks);
 	int r = count < 0 ? count : 0;
 
 	for (int i = 0; i < count && r == 0; i++) {
