@@ -179,7 +179,7 @@ static int second_polls(struct agent_call *call, struct machines *machines, int6
 
 	heard(&machines->second, call, now);
 	if (machines->two) {
-		if (now - machines->holder.last <= (int64_t)call->controld->offline_after * 1000)
+		if (now - machines->holder.last <= (int64_t)call->controld->offline_after * 1000 || poll_is_parked(call->controld, &call->host))
 			return second_refusal(call, machines);
 		log_notice("host %s: the machine that was first is silent; the second one, at %s, is let in", id_format(&call->host, id), call->seen);
 		r = holder_replace(call, machines, &machines->second);
@@ -290,8 +290,9 @@ int duplicate_describe(struct controld *controld, const struct id *host, char *t
 
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	(void)snprintf(text, room, "Two machines have this identity, a clone of a disk perhaps: one at %s, which was first and is served, one at %s, which is refused. "
-		       "On the one that should not be: loopback leave --force --forget-keys.",
+	(void)snprintf(text, room,
+		       "Two machines have this identity, a clone of a disk perhaps: one at %s, which was first and is served, one at %s, which is "
+		       "refused. On the one that should not be: loopback leave --force --forget-keys.",
 		       row_text(&rows, 0), row_text(&rows, 1));
 	return 1;
 }

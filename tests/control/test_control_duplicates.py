@@ -39,7 +39,7 @@ class Machine(Agent):
     def run(self):
         """Poll until stopped; a refusal is followed by a short pause."""
         while not self.stopped.is_set():
-            body = self.poll_body(wait=3)
+            body = self.poll_body(wait=1)
             try:
                 answer = self.post("/v1/agent/poll", body)
             except OSError:
@@ -189,8 +189,8 @@ def test_who_is_first_outlives_the_control_plane(plane, machines):
     time.sleep(0.3)
     second.start()
     wait_for(lambda: second.answers and second.answers[-1] == (409, "duplicate-host"))
-    first.stop()
     second.stop()
+    first.stop()
     plane.controld.kill()
     plane.start_controld()
     answer = second.poll()  # it comes first now, and is the second all the same
