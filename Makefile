@@ -60,7 +60,7 @@ LIBS_fetchd      := $(AGENT_LIBS) -lcurl
 LIBS_wg-launch   := $(AGENT_LIBS)
 LIBS_controld    := $(AGENT_LIBS) -lmicrohttpd -ljansson -lsqlite3
 LIBS_signd       := $(AGENT_LIBS) -lsqlite3
-LIBS_loopback    := $(AGENT_LIBS)
+LIBS_loopback    := $(AGENT_LIBS) -lmnl
 LIBS_loopbackctl := $(AGENT_LIBS) -lcurl -ljansson
 
 SRC_netd        := $(wildcard netd/*.c) $(wildcard libwg/*.c) $(wildcard libjournal/*.c)
@@ -68,7 +68,7 @@ SRC_fetchd      := $(wildcard fetchd/*.c)
 SRC_wg-launch   := $(wildcard wg-launch/*.c)
 SRC_controld    := $(wildcard controld/*.c) $(wildcard libstore/*.c)
 SRC_signd       := $(wildcard signd/*.c) $(wildcard libstore/*.c)
-SRC_loopback    := $(wildcard cli/loopback/*.c) $(wildcard cli/common/*.c) wg-launch/filter.c
+SRC_loopback    := $(wildcard cli/loopback/*.c) $(wildcard cli/common/*.c) wg-launch/filter.c libwg/netlink.c libwg/rtnl.c
 SRC_loopbackctl := $(wildcard cli/loopbackctl/*.c) $(wildcard cli/common/*.c)
 
 LIB_SRC := $(wildcard libipc/*.c) $(wildcard libdoc/*.c) $(wildcard privileges/*.c)

@@ -36,6 +36,7 @@ static int answer_link(const struct fetchd *fetchd, struct channel *client)
 		.url = text_view(fetchd->state.url),
 		.last_answer = poll->last_answer,
 		.last_error = text_view(poll->last_error),
+		.last_code = text_view(poll->last_code),
 		.clock_skew_ahead = ahead > 0 ? (uint64_t)ahead & UINT32_MAX : 0,
 		.clock_skew_behind = ahead < 0 ? (uint64_t)-ahead & UINT32_MAX : 0,
 	};

@@ -225,6 +225,7 @@ static void finish(struct transfer *transfer, CURLcode code)
 	(void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 	if (answer.error) {
 		link_describe_failure(transfer, code, answer.error, answer.text, sizeof(answer.text));
+		(void)snprintf(answer.code, sizeof(answer.code), "%s", link_error_code(transfer, code, answer.error));
 	} else {
 		answer.status = (unsigned)status;
 		answer.body = TAKE_PTR(transfer->answer);

@@ -17,6 +17,17 @@
 #define LINK_TEXT_BYTES 400 /* what went wrong, for a person */
 #define LINK_REQUESTS_MAX 4 /* at the same time */
 
+/* Why no answer came, for programs: `loopback doctor` goes by them. */
+#define LINK_CODE_PROXY "proxy"                       /* no way through the proxy */
+#define LINK_CODE_RESOLVE "resolve"                   /* the control plane's name has no address */
+#define LINK_CODE_CONNECT "connect"                   /* no connection: no route, refused, a firewall that says so */
+#define LINK_CODE_SILENT "silent"                     /* nothing came in time */
+#define LINK_CODE_CERTIFICATE "certificate"           /* not from an authority that is believed, or of another name */
+#define LINK_CODE_CERTIFICATE_TIME "certificate-time" /* expired or not valid yet, by this host's clock */
+#define LINK_CODE_TLS "tls"                           /* no TLS came about */
+#define LINK_CODE_PROTOCOL "protocol"                 /* not the HTTP of a control plane */
+#define LINK_CODE_HTTP "http"                         /* an error answer that gave no code */
+
 struct link;
 struct proxy;
 struct transfer;
@@ -41,7 +52,7 @@ struct link_answer {
 	unsigned status; /* HTTP's */
 	uint8_t *body;   /* to be kept with TAKE_PTR(), else freed after the call; NULL if empty */
 	size_t n;
-	char code[32];              /* of an error answer: agent-api.md's word; "" if the server gave none */
+	char code[32];              /* of an error answer: agent-api.md's word; "http" if the server gave none; without an answer one of LINK_CODE_* */
 	char text[LINK_TEXT_BYTES]; /* what went wrong and where, clean; "" for 200 */
 };
 

@@ -36,6 +36,22 @@ int link_error_of(const struct transfer *transfer, CURLcode code)
 	}
 }
 
+const char *link_error_code(const struct transfer *transfer, CURLcode code, int error)
+{
+	long verify = 0;
+
+	(void)curl_easy_getinfo(transfer->easy, CURLINFO_SSL_VERIFYRESULT, &verify);
+	if (link_failed_at_proxy(transfer))
+		return LINK_CODE_PROXY;
+	if (error == -EKEYREJECTED)
+		return verify == CERTIFICATE_NOT_YET_VALID || verify == CERTIFICATE_EXPIRED ? LINK_CODE_CERTIFICATE_TIME : LINK_CODE_CERTIFICATE;
+	if (error == -ETIMEDOUT)
+		return LINK_CODE_SILENT;
+	if (error == -EHOSTUNREACH)
+		return code == CURLE_COULDNT_RESOLVE_HOST ? LINK_CODE_RESOLVE : LINK_CODE_CONNECT;
+	return code == CURLE_SSL_CONNECT_ERROR ? LINK_CODE_TLS : LINK_CODE_PROTOCOL;
+}
+
 /* libcurl says how long it tried ("after 3 ms"). The same trouble has the same words here, so that it is logged once. */
 static void drop_duration(char *text)
 {
@@ -83,6 +99,7 @@ void link_describe_status(const struct transfer *transfer, struct link_answer *a
 {
 	if (error_answer_open(answer->body, answer->n, answer->code, sizeof(answer->code), answer->text, sizeof(answer->text)) == 0)
 		return;
+	(void)snprintf(answer->code, sizeof(answer->code), LINK_CODE_HTTP);
 	if (answer->status >= 300 && answer->status < 400)
 		(void)snprintf(answer->text, sizeof(answer->text),
 			       "%.128s%s: HTTP status %u, a redirect, which is never followed: give the address that it leads to", transfer->url,

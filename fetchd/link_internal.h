@@ -58,6 +58,8 @@ void link_headers_drop(struct transfer *transfer);
 /** Tell curl everything about a request whose headers are made. @return 0; -ENOMEM */
 _must_check_ int link_options_set(struct transfer *transfer, const char *ca);
 
+/** Why no answer came, for programs: one of LINK_CODE_*. @param error of link_error_of() */
+const char *link_error_code(const struct transfer *transfer, CURLcode code, int error);
 /** @return 0 if an answer came; what its absence is as a negative errno */
 int link_error_of(const struct transfer *transfer, CURLcode code);
 /** Did a new connection end before the proxy let it through? False where no proxy is used. */

@@ -78,7 +78,7 @@ static void restart(struct fetchd *fetchd)
 	schedule(fetchd);
 }
 
-static void note_error(struct fetchd *fetchd, const char *text)
+static void note_error(struct fetchd *fetchd, const char *code, const char *text)
 {
 	struct poller *poll = &fetchd->poll;
 
@@ -86,14 +86,15 @@ static void note_error(struct fetchd *fetchd, const char *text)
 	if (strcmp(poll->last_error, text) != 0)
 		log_warning("%s", text);
 	(void)snprintf(poll->last_error, sizeof(poll->last_error), "%s", text);
+	(void)snprintf(poll->last_code, sizeof(poll->last_code), "%s", code);
 	poll->online = false;
 }
 
-static void failed(struct fetchd *fetchd, const char *text)
+static void failed(struct fetchd *fetchd, const char *code, const char *text)
 {
 	struct poller *poll = &fetchd->poll;
 
-	note_error(fetchd, text);
+	note_error(fetchd, code, text);
 	poll->failures++;
 	poll->settled = false; /* the next one is not parked: it is to tell that the control plane is back */
 	wait_at_least(poll, backoff_ms(poll->failures));
@@ -182,7 +183,7 @@ static void start(void *arg)
 	r = body.error < 0 ? body.error : link_start(fetchd->link, &request, answered, fetchd, &poll->transfer);
 	pack_writer_free(&body);
 	if (r < 0)
-		failed(fetchd, strerror(-r));
+		failed(fetchd, "local", strerror(-r));
 }
 
 /* -- The answer --------------------------------------------------------------------------------------------------------------------------- */
@@ -202,7 +203,7 @@ static void refused(struct fetchd *fetchd, const struct link_answer *answer)
 
 	if (answer->status == 410) {
 		poll->standing = STANDING_RETIRED;
-		note_error(fetchd, answer->text);
+		note_error(fetchd, answer->code, answer->text);
 		log_notice("the control plane retired this host: polling stops but for one try an hour; `loopback leave --forget-keys` makes a new identity");
 		wait_at_least(poll, RETIRED_MS);
 		schedule(fetchd);
@@ -223,7 +224,7 @@ static void refused(struct fetchd *fetchd, const struct link_answer *answer)
 		log_warning("the control plane finds the poll too large; the oldest receipt is dropped");
 		receipts_drop(poll, 1);
 	}
-	failed(fetchd, answer->text);
+	failed(fetchd, answer->code, answer->text);
 }
 
 static void good(struct fetchd *fetchd)
@@ -237,7 +238,7 @@ static void good(struct fetchd *fetchd)
 	poll->last_answer = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 	poll->online = true;
 	poll->standing = STANDING_GOOD;
-	poll->last_error[0] = '\0';
+	poll->last_error[0] = poll->last_code[0] = '\0';
 	poll->failures = 0;
 	poll->early = poll->parks && loop_now_ms() - poll->started < EARLY_MS;
 	receipts_drop(poll, poll->receipts_sent);
@@ -258,7 +259,7 @@ static void answered(struct link_answer *answer, void *arg)
 	int r;
 
 	if (answer->error) {
-		failed(fetchd, answer->text);
+		failed(fetchd, answer->code, answer->text);
 		return;
 	}
 	if (answer->status != 200) {
@@ -272,7 +273,7 @@ static void answered(struct link_answer *answer, void *arg)
 
 		(void)snprintf(text, sizeof(text), "%.128s: the answer to a poll is not one (%zu bytes): is this a control plane?",
 			       fetchd->state.url, answer->n);
-		failed(fetchd, text);
+		failed(fetchd, LINK_CODE_PROTOCOL, text);
 		return;
 	}
 	good(fetchd);
@@ -366,6 +367,6 @@ void poll_reset(struct fetchd *fetchd)
 	poll->failures = poll->fruitless = poll->restarts = 0;
 	poll->registration_known = poll->online = poll->settled = false;
 	poll->standing = STANDING_GOOD;
-	poll->last_error[0] = '\0';
+	poll->last_error[0] = poll->last_code[0] = '\0';
 	schedule(fetchd);
 }

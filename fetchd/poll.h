@@ -49,6 +49,7 @@ struct poller {
 	bool online;                     /* the last answer was a good one */
 	uint64_t last_answer;            /* Unix milliseconds of the last good answer; 0: never */
 	char last_error[LINK_TEXT_BYTES]; /* "": none */
+	char last_code[32];               /* of it, for programs: link_answer's code */
 };
 
 _must_check_ int poll_init(struct fetchd *fetchd);

@@ -325,21 +325,32 @@ int rtnl_route_delete(struct rtnl *rtnl, int index, const struct prefix *destina
 	return route_set(rtnl, RTM_DELROUTE, 0, index, destination, NULL);
 }
 
-struct way {
-	int index;
-	uint32_t mtu; /* 0: the interface's */
-};
-
 static int read_way(const struct nlmsghdr *message, void *arg)
 {
 	const struct nlattr *attrs[RTA_MAX + 1], *metrics[RTAX_MAX + 1];
-	struct way *way = arg;
+	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
+	struct rtnl_way *way = arg;
 
 	netlink_attributes(message, sizeof(struct rtmsg), attrs, ARRAY_SIZE(attrs));
 	netlink_nested(attrs[RTA_METRICS], metrics, ARRAY_SIZE(metrics));
 	way->index = (int)u32_of(attrs[RTA_OIF], 0);
 	way->mtu = u32_of(metrics[RTAX_MTU], 0);
+	way->table = u32_of(attrs[RTA_TABLE], route->rtm_table);
 	return 0;
+}
+
+int rtnl_way_to(struct rtnl *rtnl, const struct prefix *address, struct rtnl_way *way)
+{
+	const struct rtmsg header = {
+		.rtm_family = af_of(address->family),
+		.rtm_dst_len = (uint8_t)family_bits(address->family),
+		.rtm_flags = RTM_F_LOOKUP_TABLE, /* else IPv4 calls every table main */
+	};
+	struct nlmsghdr *request = request_new(rtnl, RTM_GETROUTE, NLM_F_ACK, &header, sizeof(header));
+
+	*way = (struct rtnl_way){ .index = 0 };
+	put_address(request, RTA_DST, address);
+	return netlink_request(rtnl->netlink, request, read_way, way);
 }
 
 /* UDP 8, WireGuard 32 (whitepaper, 5.4.6), and the outer IP header. */
@@ -350,14 +361,12 @@ static uint32_t overhead(const struct endpoint *endpoint)
 
 void rtnl_lower_mtu(struct rtnl *rtnl, const struct endpoint *endpoint, int not_through, uint32_t *mtu)
 {
-	const uint8_t bits = (uint8_t)family_bits(endpoint->family);
-	const struct rtmsg header = { .rtm_family = af_of(endpoint->family), .rtm_dst_len = bits };
-	struct nlmsghdr *request = request_new(rtnl, RTM_GETROUTE, NLM_F_ACK, &header, sizeof(header));
-	struct way way = { .index = 0 };
+	struct prefix address = { .family = endpoint->family, .length = (uint8_t)family_bits(endpoint->family) };
+	struct rtnl_way way;
 	int r;
 
-	mnl_attr_put(request, RTA_DST, bits / 8, endpoint->b);
-	r = netlink_request(rtnl->netlink, request, read_way, &way);
+	memcpy(address.b, endpoint->b, sizeof(address.b));
+	r = rtnl_way_to(rtnl, &address, &way);
 	if (r < 0 || way.index == 0 || way.index == not_through)
 		return;
 	if (way.mtu == 0)

@@ -33,6 +33,13 @@ struct rtnl_address {
 	struct prefix address; /* the address itself with its on-link length: host bits are set */
 };
 
+/* The way that the kernel would send a packet, policy routing included. */
+struct rtnl_way {
+	int index;      /* output interface; 0: none */
+	uint32_t mtu;   /* the route's own; 0: the interface's */
+	uint32_t table; /* that the route stands in */
+};
+
 struct rtnl_route {
 	int index; /* output interface; 0: several, or none */
 	uint8_t protocol;
@@ -69,6 +76,9 @@ _must_check_ int rtnl_address_delete(struct rtnl *rtnl, int index, const struct 
 /** Add or delete a unicast route to a range through an interface, scope link, ROUTE_PROTOCOL, main table; source: preferred source address or NULL. @return 0; -EEXIST; -ESRCH */
 _must_check_ int rtnl_route_add(struct rtnl *rtnl, int index, const struct prefix *destination, const struct prefix *source);
 _must_check_ int rtnl_route_delete(struct rtnl *rtnl, int index, const struct prefix *destination);
+
+/** Ask the kernel for the way to an address of full length. @return 0; -ENETUNREACH, -EHOSTUNREACH, -EACCES, -EINVAL as routes and rules say; negative errno */
+_must_check_ int rtnl_way_to(struct rtnl *rtnl, const struct prefix *address, struct rtnl_way *way);
 
 /**
  * Ask the kernel which way a packet to a WireGuard endpoint would go, policy routing included, and how large a packet within the tunnel may be to go there in

@@ -19,21 +19,14 @@ struct peer_list {
 	const struct netd *netd;
 	struct pack_writer entries;
 	uint32_t count;
+	struct wg_device_state device;
 };
 
-static int peer_add(const struct wg_device_state *device _unused_, const struct wg_peer_state *peer, void *arg)
+static int peer_put(struct peer_list *list, const struct id *host, const struct wg_peer_state *peer, bool there)
 {
-	struct peer_list *list = arg;
 	struct pack_writer *out = &list->entries;
-	const struct id *host;
 
-	if (!peer) { /* the dump begins, or begins again */
-		list->count = 0;
-		out->n = 0;
-		return 0;
-	}
-	host = owners_of_key(list->netd->owners, peer->public_key);
-	pack_put_array(out, 8);
+	pack_put_array(out, 9);
 	pack_put_bytes(out, host ? host->b : NULL, host ? ID_BYTES : 0);
 	pack_put_bytes(out, peer->public_key, KEY_BYTES);
 	pack_put_array(out, peer->allowed_count);
@@ -47,8 +40,43 @@ static int peer_add(const struct wg_device_state *device _unused_, const struct 
 	pack_put_u64(out, peer->rx_bytes);
 	pack_put_u64(out, peer->tx_bytes);
 	pack_put_u64(out, peer->keepalive);
+	pack_put_bool(out, there);
 	list->count++;
 	return out->error;
+}
+
+static int peer_add(const struct wg_device_state *device, const struct wg_peer_state *peer, void *arg)
+{
+	struct peer_list *list = arg;
+
+	if (peer) {
+		owners_mark(list->netd->owners, peer->public_key);
+		return peer_put(list, owners_of_key(list->netd->owners, peer->public_key), peer, true);
+	}
+	owners_unmark(list->netd->owners); /* the dump begins, or begins again */
+	list->device = *device;
+	list->count = 0;
+	list->entries.n = 0;
+	return 0;
+}
+
+/* What is signed and not on the device: this host itself, which shows how others are told to reach it; any other is amiss. */
+static int signed_add(const struct peer *old _unused_, const struct peer *new, void *arg)
+{
+	struct peer_list *list = ((struct mesh_walk *)arg)->arg;
+	struct wg_peer_state peer = { .allowed = new->addresses, .allowed_count = (uint16_t)new->address_count };
+	int r = 0;
+
+	if (owners_marked(list->netd->owners, new->statement.wg_key))
+		return 0;
+	owners_mark(list->netd->owners, new->statement.wg_key);
+	memcpy(peer.public_key, new->statement.wg_key, KEY_BYTES);
+	for (unsigned i = 0; r == 0 && (i == 0 || i < new->endpoint_count); i++) {
+		if (i < new->endpoint_count)
+			peer.endpoint = new->endpoints[i];
+		r = peer_put(list, &new->host, &peer, false);
+	}
+	return r;
 }
 
 static void put_network(struct pack_writer *out, const struct network_document *network, const struct host_network *member,
@@ -82,7 +110,7 @@ static void put_view(struct pack_writer *out, const struct netd *netd, const str
 	const struct mesh *mesh = netd->mesh;
 	bool stale = netd->fresh_ms == 0 || loop_now_ms() - netd->fresh_ms > STALE_MS;
 
-	pack_put_array(out, 14);
+	pack_put_array(out, 15);
 	pack_put_u64(out, VIEW_VERSION);
 	pack_put_text(out, netd->overlay.name);
 	pack_put_text(out, netd->overlay.kind == WG_KERNEL ? "kernel" : "userspace");
@@ -107,6 +135,9 @@ static void put_view(struct pack_writer *out, const struct netd *netd, const str
 	pack_put_text(out, netd->gate.why.code);
 	pack_put_text(out, netd->gate.why.reason);
 	pack_put_u64(out, seconds_since(netd->gate.since_ms));
+	pack_put_array(out, 2);
+	pack_put_bytes(out, peers->device.public_key, peers->count ? KEY_BYTES : 0);
+	pack_put_u64(out, peers->device.listen_port);
 	pack_put_array(out, peers->count);
 	pack_put_raw(out, peers->entries.bytes, peers->entries.n);
 }
@@ -115,10 +146,13 @@ static int view_make(const struct netd *netd, bool with_peers, size_t *bytes)
 {
 	CLEANUP(pack_writer_free) struct pack_writer view = { .bytes = NULL };
 	struct peer_list peers = { .netd = netd };
+	struct mesh_walk walk = { .blobs = netd->blobs, .events.peer = signed_add, .new = netd->mesh, .arg = &peers };
 	int r = 0;
 
 	if (with_peers && netd->engine == ENGINE_RUNNING)
 		r = wg_dump(netd->overlay.wg, peer_add, &peers);
+	if (with_peers && r == 0 && netd->engine == ENGINE_RUNNING && netd->mesh)
+		r = mesh_diff(&walk);
 	if (r == 0)
 		put_view(&view, netd, &peers);
 	pack_writer_free(&peers.entries);

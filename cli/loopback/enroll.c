@@ -234,7 +234,7 @@ static int enrolment_failed(struct cli *cli, const struct enrolment *enrolment, 
 	struct link_report link = { .asked = false };
 	bool unpinned, ends;
 
-	fetchd_link(cli, &link);
+	fetchd_link(cli, LINK_TIMEOUT_MS, &link);
 	if (link.answered && link.enrolled)
 		return cli_fail(&cli->voice, CLI_REFUSED, "enrolled", "%s", text);
 	unpinned = enrolment->pinned_here && unpin(cli, false) == CLI_OK;

@@ -18,7 +18,7 @@ struct cli {
 	uint8_t frame[FRAME_BYTES_MAX]; /* of the latest answer; views of a message point into it */
 };
 
-cli_run_fn loopback_enroll, loopback_leave, loopback_status, loopback_audit, loopback_support_bundle;
+cli_run_fn loopback_enroll, loopback_leave, loopback_status, loopback_doctor, loopback_audit, loopback_support_bundle;
 
 /* A socket of a daemon, under the run folder. */
 struct daemon_socket {

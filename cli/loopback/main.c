@@ -33,6 +33,11 @@ static const struct cli_option status_options[] = {
 	END,
 };
 
+static const struct cli_option doctor_options[] = {
+	{ .name = "peer", .value = "PEER", .help = "examine this one alone: its address, host id, key, or name" },
+	END,
+};
+
 static const struct cli_option audit_options[] = {
 	{ .name = "process", .value = "NAME", .help = "only this one: netd, fetchd, wg-launch, controld, signd" },
 	{ .name = "pid", .value = "NAME=PID", .help = "look at this process, where no systemd runs it; only those named", .repeats = true },
@@ -49,6 +54,7 @@ static const struct cli_command commands[] = {
 	{ "enroll", NULL, "", "Join a deployment with a token (root)", enroll_options, loopback_enroll },
 	{ "leave", NULL, "", "Leave the deployment (root)", leave_options, loopback_leave },
 	{ "status", NULL, "", "Show how this host and its mesh are", status_options, loopback_status },
+	{ "doctor", NULL, "", "Find out what is wrong, and what to do about it (root)", doctor_options, loopback_doctor },
 	{ "audit", NULL, "", "Compare the processes' rights with what is declared (root)", audit_options, loopback_audit },
 	{ "support-bundle", NULL, "", "Collect what support needs into one file, without secrets (root)", support_options, loopback_support_bundle },
 };
@@ -58,6 +64,7 @@ static const struct cli_program program = {
 	.summary = "Show and enrol this host of a loopback network.",
 	.version = LOOPBACK_VERSION,
 	.epilogue = "Exit: 0 done, 1 refused or failed (status: not running), 2 usage, 3 a daemon does not answer;\n"
+		    "doctor: 0 all is well, 1 there is a problem, 2 something could not be examined;\n"
 		    "audit: 0 as declared, 1 something differs, 2 something could not be determined.\n"
 		    "See loopback(8).",
 	.commands = commands,

@@ -78,6 +78,16 @@ static void read_confirm(struct pack_cursor *cursor, struct mesh_view *view)
 	pack_close(cursor, &inner);
 }
 
+static void read_device(struct pack_cursor *cursor, struct mesh_view *view)
+{
+	struct pack_cursor inner;
+
+	(void)pack_array(cursor, 2, 2, &inner);
+	view->has_device_key = read_optional(&inner, view->device_key, KEY_BYTES);
+	view->device_port = pack_u64(&inner, UINT16_MAX);
+	pack_close(cursor, &inner);
+}
+
 static void read_view(struct pack_cursor *cursor, struct mesh_view *view)
 {
 	struct pack_cursor inner;
@@ -97,6 +107,7 @@ static void read_view(struct pack_cursor *cursor, struct mesh_view *view)
 	read_result(cursor, view);
 	view->mended = pack_u64(cursor, UINT64_MAX);
 	read_confirm(cursor, view);
+	read_device(cursor, view);
 	view->peer_count = pack_array(cursor, 0, PEERS_MAX, &view->peers);
 }
 
@@ -136,7 +147,7 @@ int mesh_view_next(struct mesh_view *view, struct mesh_peer *peer)
 		return -EBADMSG;
 	if (view->peers.left == 0)
 		return 0;
-	(void)pack_array(&view->peers, 8, 8, &inner);
+	(void)pack_array(&view->peers, 9, 9, &inner);
 	peer->has_host = read_optional(&inner, peer->host.b, ID_BYTES);
 	pack_fixed(&inner, peer->wg_key, KEY_BYTES);
 	peer->allowed_count = read_prefixes(&inner, peer->allowed, VIEW_ALLOWED_MAX);
@@ -145,6 +156,7 @@ int mesh_view_next(struct mesh_view *view, struct mesh_peer *peer)
 	peer->rx_bytes = pack_u64(&inner, UINT64_MAX);
 	peer->tx_bytes = pack_u64(&inner, UINT64_MAX);
 	peer->keepalive = pack_u64(&inner, UINT16_MAX);
+	peer->there = pack_bool(&inner);
 	pack_close(&view->peers, &inner);
 	return view->peers.error ? -EBADMSG : 1;
 }

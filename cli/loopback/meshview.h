@@ -4,12 +4,12 @@
  *
  * msgpack [version 1, interface, backend, state, stale, seconds since a fresh head (2^32-1: never), host id or empty,
  * WireGuard public key or empty, listen port, [network ...], [outcome, code, reason, seconds ago], drift mended,
- * [confirm, code, reason, seconds since], [peer ...]]
+ * [confirm, code, reason, seconds since], [key of the device or empty, its port], [peer ...]]
  *
  *   network: [id, name, epoch, generation, mtu, keepalive, [own address ...], [CIDR ...], hosts in it, this one too,
  *             locked, generation of its admission list or 0]
  *   peer:    [host id or empty, WireGuard key, [allowed ...], endpoint or nil, handshake in Unix seconds, received, sent,
- *             keepalive]
+ *             keepalive, is it on the device]
  */
 #pragma once
 
@@ -48,6 +48,9 @@ struct mesh_view {
 	uint64_t confirm; /* enum confirm */
 	char confirm_code[32], confirm_reason[512]; /* empty: nothing to worry about */
 	uint64_t confirm_age;                       /* seconds since it is so */
+	bool has_device_key; /* only with peers */
+	uint8_t device_key[KEY_BYTES];
+	uint64_t device_port;
 	uint32_t peer_count; /* in this view: none unless they were asked for */
 
 	/* what the peers are read from */
@@ -65,6 +68,7 @@ struct mesh_peer {
 	bool has_endpoint;
 	struct endpoint endpoint;
 	uint64_t handshake, rx_bytes, tx_bytes, keepalive;
+	bool there; /* on the device. Else signed alone: this host itself, or a peer that is missing */
 };
 
 /**

@@ -76,6 +76,7 @@ static void emit_link(struct emit *emit, const struct link_report *link)
 	emit_text(emit, "url", link->url[0] ? link->url : NULL);
 	emit_u64(emit, "last_answer", link->last_answer);
 	emit_text(emit, "last_error", link->last_error[0] ? link->last_error : NULL);
+	emit_text(emit, "last_code", link->last_code[0] ? link->last_code : NULL);
 	emit_u64(emit, "clock_ahead_seconds", link->skew_ahead);
 	emit_u64(emit, "clock_behind_seconds", link->skew_behind);
 	emit_end(emit);
@@ -107,6 +108,8 @@ static int emit_peers(struct cli *cli, struct emit *emit, struct mesh_view *view
 	if (listed)
 		emit_array(emit, "peer_list");
 	while ((r = mesh_view_next(view, &peer)) > 0) {
+		if (!peer.there) /* what is missing is for loopback doctor to tell */
+			continue;
 		peer_tally_add(&tally, &peer, now);
 		if (listed)
 			emit_peer(emit, &peer);

@@ -8,8 +8,6 @@
 #include "cli/loopback/report.h"
 #include "libdoc/host.h"
 
-#define WORDS 32
-
 void peer_tally_add(struct peer_tally *tally, const struct mesh_peer *peer, uint64_t now)
 {
 	tally->all++;
@@ -31,7 +29,7 @@ int report_broken(struct cli *cli)
 
 /* -- Words. ------------------------------------------------------------------------------------------------------ */
 
-static const char *ago(uint64_t seconds, char out[static WORDS])
+const char *words_ago(uint64_t seconds, char out[static WORDS])
 {
 	if (seconds < 120)
 		(void)snprintf(out, WORDS, "%" PRIu64 " s ago", seconds);
@@ -44,7 +42,7 @@ static const char *ago(uint64_t seconds, char out[static WORDS])
 	return out;
 }
 
-static const char *amount(uint64_t bytes, char out[static WORDS])
+const char *words_amount(uint64_t bytes, char out[static WORDS])
 {
 	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
 	double value = (double)bytes;
@@ -77,7 +75,7 @@ static const char *prefixes(const struct prefix *list, unsigned count, char *out
 	return out;
 }
 
-static const char *state_words(const char *state)
+const char *words_state(const char *state)
 {
 	static const struct {
 		const char *state, *words;
@@ -110,7 +108,7 @@ static void tell_device(const struct mesh_view *view)
 {
 	char text[256], key[KEY_BASE64_TEXT], id[ID_TEXT];
 
-	line("State", state_words(view->state));
+	line("State", words_state(view->state));
 	if (view->has_host)
 		line("Host id", id_format(&view->host, id));
 	if (view->interface[0]) {
@@ -131,7 +129,7 @@ static void tell_freshness(const struct mesh_view *view)
 	if (view->head_age == VIEW_NEVER)
 		(void)snprintf(text, sizeof(text), "no proof of freshness since netd started%s", view->stale ? "; stale" : "");
 	else
-		(void)snprintf(text, sizeof(text), "%s%s", ago(view->head_age, age),
+		(void)snprintf(text, sizeof(text), "%s%s", words_ago(view->head_age, age),
 			       view->stale ? "; stale: the mesh runs on from what is known, and changes do not arrive" : "");
 	line("Fresh as of", text);
 }
@@ -143,13 +141,13 @@ static void tell_result(const struct mesh_view *view)
 	if (view->outcome != 0) {
 		const char *name = outcome_name((enum outcome)view->outcome);
 
-		(void)snprintf(text, sizeof(text), "%s, %s%s%s%s%s%s", name ? name : "unknown", ago(view->outcome_age, age),
+		(void)snprintf(text, sizeof(text), "%s, %s%s%s%s%s%s", name ? name : "unknown", words_ago(view->outcome_age, age),
 			       view->reason[0] ? ": " : "", view->reason, view->code[0] ? " (" : "", view->code,
 			       view->code[0] ? ")" : "");
 		line("Last result", text);
 	}
 	if (view->confirm_code[0]) {
-		(void)snprintf(text, sizeof(text), "%s, %s: %s", confirm_name((enum confirm)view->confirm), ago(view->confirm_age, age),
+		(void)snprintf(text, sizeof(text), "%s, %s: %s", confirm_name((enum confirm)view->confirm), words_ago(view->confirm_age, age),
 			       view->confirm_reason);
 		line("Confirm", text);
 	}
@@ -175,12 +173,12 @@ static void tell_link(const struct link_report *link)
 		return;
 	(void)snprintf(text, sizeof(text), "%s, %s%s%s", link->url, link->online ? "online" : "offline",
 		       link->last_answer ? ", last answer " : "",
-		       link->last_answer ? ago(now_s > link->last_answer / 1000 ? now_s - link->last_answer / 1000 : 0, age)
+		       link->last_answer ? words_ago(now_s > link->last_answer / 1000 ? now_s - link->last_answer / 1000 : 0, age)
 					 : "");
 	line("Control plane", text);
 	if (link->last_error[0] && !link->online)
 		line("Last error", link->last_error);
-	if (link->skew_ahead > 5 || link->skew_behind > 5) {
+	if (link->skew_ahead > CLOCK_TOLD_S || link->skew_behind > CLOCK_TOLD_S) {
 		(void)snprintf(text, sizeof(text), "this host's is %" PRIu64 " s %s",
 			       link->skew_ahead ? link->skew_ahead : link->skew_behind, link->skew_ahead ? "ahead" : "behind");
 		line("Clock", text);
@@ -221,9 +219,9 @@ static void add_peer(struct columns *table, const struct mesh_peer *peer, uint64
 	columns_cell(table, "%s", peer->has_host ? id_format(&peer->host, id) : "not ours");
 	columns_cell(table, "%s", prefixes(peer->allowed, peer->allowed_count, text, sizeof(text)));
 	columns_cell(table, "%s", peer->has_endpoint ? endpoint_format(&peer->endpoint, endpoint) : "");
-	columns_cell(table, "%s", peer->handshake ? ago(now > peer->handshake ? now - peer->handshake : 0, words) : "never");
-	columns_cell(table, "%s", amount(peer->rx_bytes, words));
-	columns_cell(table, "%s", amount(peer->tx_bytes, words));
+	columns_cell(table, "%s", peer->handshake ? words_ago(now > peer->handshake ? now - peer->handshake : 0, words) : "never");
+	columns_cell(table, "%s", words_amount(peer->rx_bytes, words));
+	columns_cell(table, "%s", words_amount(peer->tx_bytes, words));
 }
 
 static int tell_peers(struct cli *cli, struct mesh_view *view, bool listed)
@@ -236,6 +234,8 @@ static int tell_peers(struct cli *cli, struct mesh_view *view, bool listed)
 	int r;
 
 	while ((r = mesh_view_next(view, &peer)) > 0) {
+		if (!peer.there) /* what is missing is for loopback doctor to tell */
+			continue;
 		peer_tally_add(&tally, &peer, now);
 		if (listed)
 			add_peer(&table, &peer, now);

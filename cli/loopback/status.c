@@ -10,7 +10,6 @@
 #include "libipc/memfd.h"
 
 #define VIEW_TIMEOUT_MS 20000 /* a dump of a large mesh takes a second */
-#define LINK_TIMEOUT_MS 5000
 
 /* Above so many peers their handshakes are only read when asked for: a dump costs netd more than any change does. */
 #define PEERS_UNASKED_MAX 1000
@@ -45,24 +44,32 @@ static int get_view(struct cli *cli, bool peers, struct mesh_view *view)
 	return r ? r : take_view(cli, &answer, view);
 }
 
-bool netd_state_is(struct cli *cli, const char *state)
+int netd_view_ask(struct cli *cli, bool peers, int timeout_ms, struct mesh_view *view)
 {
-	_cleanup_mesh_view_ struct mesh_view view = { .bytes = NULL };
-	_cleanup_close_ int fd = daemon_dial_quietly(cli, &netd_view);
-	struct msg_view_get body = { .peers = false };
+	_cleanup_close_ int fd = daemon_dial_quietly(cli, &netd_view), answered = -1;
+	struct msg_view_get body = { .peers = peers };
 	struct message answer;
 	uint8_t *bytes = NULL;
 	size_t n = 0;
-	int r;
+	int r = fd;
 
-	if (fd < 0 || daemon_call_quietly(cli, &netd_view, fd, MSG_view_get, &body, MSG_view, VIEW_TIMEOUT_MS, &answer) < 0)
-		return false;
-	r = memfd_read(answer.fds[0], VIEW_BYTES_MAX, &bytes, &n);
-	(void)close_fd(answer.fds[0]);
-	return r == 0 && mesh_view_decode(&view, bytes, n) == 0 && strcmp(view.state, state) == 0;
+	if (r >= 0)
+		r = daemon_call_quietly(cli, &netd_view, fd, MSG_view_get, &body, MSG_view, timeout_ms, &answer);
+	if (r < 0)
+		return r;
+	answered = answer.fds[0];
+	r = memfd_read(answered, VIEW_BYTES_MAX, &bytes, &n);
+	return r < 0 ? r : mesh_view_decode(view, bytes, n);
 }
 
-void fetchd_link(struct cli *cli, struct link_report *link)
+bool netd_state_is(struct cli *cli, const char *state)
+{
+	_cleanup_mesh_view_ struct mesh_view view = { .bytes = NULL };
+
+	return netd_view_ask(cli, false, VIEW_TIMEOUT_MS, &view) == 0 && strcmp(view.state, state) == 0;
+}
+
+void fetchd_link(struct cli *cli, int timeout_ms, struct link_report *link)
 {
 	_cleanup_close_ int fd = daemon_dial_quietly(cli, &fetchd_admin);
 	struct msg_link_get body = { .unused_ = { 0 } };
@@ -70,7 +77,10 @@ void fetchd_link(struct cli *cli, struct link_report *link)
 	const struct msg_link *got;
 
 	link->asked = fd != -EACCES && fd != -EPERM;
-	if (fd < 0 || daemon_call_quietly(cli, &fetchd_admin, fd, MSG_link_get, &body, MSG_link, LINK_TIMEOUT_MS, &answer) < 0)
+	link->error = fd;
+	if (fd >= 0)
+		link->error = daemon_call_quietly(cli, &fetchd_admin, fd, MSG_link_get, &body, MSG_link, timeout_ms, &answer);
+	if (link->error < 0)
 		return;
 	got = &answer.body.link;
 	link->answered = true;
@@ -81,6 +91,7 @@ void fetchd_link(struct cli *cli, struct link_report *link)
 	link->skew_behind = got->clock_skew_behind;
 	(void)text_copy(link->url, sizeof(link->url), got->url);
 	(void)text_copy(link->last_error, sizeof(link->last_error), got->last_error);
+	(void)text_copy(link->last_code, sizeof(link->last_code), got->last_code);
 }
 
 static uint64_t peers_expected(const struct mesh_view *view)
@@ -109,7 +120,7 @@ int loopback_status(struct cli *cli, const struct cli_args *args)
 	}
 	if (r)
 		return r;
-	fetchd_link(cli, &link);
+	fetchd_link(cli, LINK_TIMEOUT_MS, &link);
 	r = cli->voice.json ? report_json(cli, &view, &link, counted, list_peers)
 			    : report_text(cli, &view, &link, counted, list_peers);
 	if (r)

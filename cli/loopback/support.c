@@ -4,24 +4,22 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "cli/common/emit.h"
 #include "cli/loopback/host.h"
+#include "cli/loopback/interrupt.h"
 #include "cli/loopback/support_pieces.h"
 #include "cli/loopback/support_secrets.h"
 #include "cli/loopback/support_tar.h"
 
 #define FOLDER "loopback-support/"
 #define SECRETS_SECONDS 10
-#define EXIT_INTERRUPTED 130 /* as a shell says of SIGINT */
 
 /* One bundle under way. */
 struct bundle {
@@ -36,18 +34,6 @@ struct bundle {
 	unsigned whole, flawed, missing;
 	size_t blanked;
 };
-
-/* From here on they wait until somebody asks. */
-static int signals_open(struct bundle *bundle)
-{
-	sigset_t set;
-
-	if (sigemptyset(&set) < 0 || sigaddset(&set, SIGINT) < 0 || sigaddset(&set, SIGTERM) < 0 || sigaddset(&set, SIGHUP) < 0 ||
-	    sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-		return -errno;
-	bundle->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return bundle->signals < 0 ? -errno : 0;
-}
 
 /* -- The file ---------------------------------------------------------------------------------------------------------------- */
 
@@ -298,7 +284,8 @@ int loopback_support_bundle(struct cli *cli, const struct cli_args *args)
 	if (geteuid() != 0)
 		return cli_fail(&cli->voice, CLI_REFUSED, "permission",
 				"only root can see what belongs into a support bundle; try again with sudo");
-	r = signals_open(&bundle);
+	bundle.signals = interrupt_open();
+	r = bundle.signals < 0 ? bundle.signals : 0;
 	if (r == 0)
 		r = bundle_open(&bundle, cli_value(args, "output"));
 	if (r < 0)

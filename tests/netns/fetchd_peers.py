@@ -404,7 +404,7 @@ class Fetchd:
             assert time.monotonic() < end and self.process.poll() is None, self.log()
             time.sleep(0.02)  # the socket of the process before it
         fields = unpack(data)
-        return dict(zip(("number", "enrolled", "online", "url", "last_answer", "last_error", "ahead", "behind"), fields))
+        return dict(zip(("number", "enrolled", "online", "url", "last_answer", "last_error", "ahead", "behind", "code"), fields))
 
     def enroll(self, url, token="ID.SECRET", ca="", name="web-3"):
         """Begin an enrolment; returns the client's socket."""

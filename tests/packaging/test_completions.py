@@ -13,6 +13,7 @@ COMPLETIONS = os.path.join(machines.ROOT, "packaging/completions")
 QUESTIONS = [
     ("loopback", "en", {"enroll"}),
     ("loopback", "enroll --u", {"--url"}),
+    ("loopback", "doctor --p", {"--peer"}),
     ("loopbackctl", "netw", {"network"}),
     ("loopbackctl", "host ret", {"retire"}),
     ("loopbackctl", "token create --desc", {"--description"}),
