@@ -5,6 +5,8 @@
 
 #include "controld/agent.h"
 #include "controld/call.h"
+#include "controld/duplicates.h"
+#include "controld/health.h"
 #include "controld/membership.h"
 #include "controld/registration.h"
 #include "controld/secrets.h"
@@ -74,6 +76,7 @@ static int host_check(struct agent_call *call, struct enrolment *enrolment)
 {
 	_cleanup_rows_ struct rows rows = { 0 };
 	const struct registration *registration = &enrolment->registration;
+	char two[HEALTH_REASON];
 	struct id workspace;
 	struct view before;
 	int r = store_first(call->controld->store, &rows,
@@ -86,6 +89,9 @@ static int host_check(struct agent_call *call, struct enrolment *enrolment)
 	if (strcmp(row_text(&rows, 0), "retired") == 0)
 		return problem_set(&call->problem, 409, "host-retired",
 				   "This identity was retired and cannot come back. `loopback leave --forget-keys` makes a new one.");
+	r = duplicate_describe(call->controld, &registration->header.id, two, sizeof(two));
+	if (r != 0)
+		return r < 0 ? r : problem_set(&call->problem, 409, "duplicate-host", "%s Then enrol it as a new host.", two);
 	workspace = row_id(&rows, 1);
 	if (!id_equal(&workspace, &enrolment->workspace))
 		return problem_set(&call->problem, 403, "token-workspace",

@@ -113,7 +113,7 @@ int agent_poll(struct agent_call *call)
 	r = caller_polled(call->controld, &call->host);
 	/* One that was not heard of is back, or nothing is known of it yet. */
 	if (r == 0 && !was_fine)
-		r = health_settle(call->controld, &call->host);
+		r = health_settle_alone(call->controld, &call->host);
 	if (r == 0)
 		r = poll_take_in(call, &poll);
 	if (r < 0)

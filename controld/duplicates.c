@@ -201,7 +201,7 @@ static int second_polls(struct agent_call *call, struct machines *machines, int6
 		    machines->holder.address, machines->second.address);
 	r = two_note(call->controld, &call->host, machines);
 	if (r == 0)
-		(void)health_settle(call->controld, &call->host);
+		r = health_settle_alone(call->controld, &call->host);
 	return r < 0 ? r : second_refusal(call, machines);
 }
 

@@ -186,6 +186,18 @@ int health_settle(struct controld *controld, const struct id *host)
 	return r < 0 ? log_errno(r, "host %s: its state cannot be written down", id_format(host, id)) : 0;
 }
 
+int health_settle_alone(struct controld *controld, const struct id *host)
+{
+	int r = store_begin(controld->store, false);
+
+	if (r == 0)
+		r = health_settle(controld, host);
+	if (r == 0)
+		return store_commit(controld->store);
+	store_rollback(controld->store);
+	return r;
+}
+
 /* -- All hosts --------------------------------------------------------------------------------------------------------------------------- */
 
 static int slice_read(struct controld *controld, struct id *hosts)

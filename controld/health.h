@@ -25,8 +25,10 @@ struct health {
 
 /** What is a host's state now? @return 0; -ENOENT; negative errno */
 _must_check_ int health_judge(struct controld *controld, const struct id *host, struct health *health);
-/** Judge, and write down and log what is new. Within a transaction or outside of one. @return 0; negative errno, logged */
-int health_settle(struct controld *controld, const struct id *host);
+/** Judge, and write down and log what is new. Within a transaction. @return 0; negative errno, logged */
+_must_check_ int health_settle(struct controld *controld, const struct id *host);
+/** The same in one of its own, which waits for no disk. */
+_must_check_ int health_settle_alone(struct controld *controld, const struct id *host);
 
 /** All hosts, a few at a time, for ever: time passes for those that say nothing. */
 _must_check_ int health_start(struct controld *controld);

@@ -127,7 +127,10 @@ def test_the_departure_of_the_second_does_not_take_the_first_away(plane, machine
     wait_for(lambda: second.answers and second.answers[-1] == (409, "duplicate-host"))
     answer = second.leave()
     assert (answer.status, answer.msgpack[0]) == (409, "duplicate-host")
-    assert shown(plane, first)["networks"]
+    second.registrations += 5
+    answer = second.enroll(plane.token())
+    assert (answer.status, answer.msgpack[0]) == (409, "duplicate-host"), "nor does coming back under the same identity"
+    assert shown(plane, first)["networks"] and shown(plane, first)["seen_address"] == "192.0.2.1"
 
 
 def test_a_restart_is_never_taken_for_two(plane, machines):
