@@ -126,7 +126,7 @@ int job_follow(struct controld *controld, const struct id *job, enum document_ty
 	" FROM (SELECT m.host AS host, MIN(CASE WHEN m.generation >= t.generation THEN 1 ELSE 0 END) AS follows FROM job_documents t" \
 	" JOIN memberships m ON m.network = t.id AND m.waits = 0 WHERE t.job = $1 AND t.type = 3 GROUP BY m.host"                       \
 	" UNION ALL SELECT o.id, CASE WHEN o.document_generation >= t.generation THEN 1 ELSE 0 END FROM job_documents t"              \
-	" JOIN hosts o ON o.id = t.id WHERE t.job = $1 AND t.type = 4) f JOIN hosts h ON h.id = f.host"
+	" JOIN hosts o ON o.id = t.id WHERE t.job = $1 AND t.type = 4) f"
 
 struct progress {
 	int64_t total, done, away; /* away: offline, and do not follow */
@@ -136,8 +136,8 @@ static int progress_count(struct controld *controld, const struct id *job, struc
 {
 	_cleanup_rows_ struct rows rows = { 0 };
 	int r = store_first(controld->store, &rows,
-			    "SELECT count(*), COALESCE(SUM(f.follows), 0), COALESCE(SUM(CASE WHEN f.follows = 0 AND h.health IN ('offline', 'retired')"
-			    " THEN 1 ELSE 0 END), 0)" FOLLOWERS,
+			    "SELECT count(*), COALESCE(SUM(f.follows), 0), COALESCE(SUM(CASE WHEN f.follows = 0 AND (SELECT h.health FROM hosts h"
+			    " WHERE h.id = f.host) IN ('offline', 'retired') THEN 1 ELSE 0 END), 0)" FOLLOWERS,
 			    "d", job);
 
 	if (r == 0)
@@ -151,7 +151,7 @@ static json_t *outstanding_json(struct controld *controld, const struct id *job)
 	_cleanup_rows_ struct rows rows = { 0 };
 	json_t *hosts = json_array();
 	int r = store_query(controld->store, &rows,
-			    "SELECT h.id, h.name, h.health, h.health_reason, h.health_since" FOLLOWERS " WHERE f.follows = 0 ORDER BY h.name LIMIT $2",
+			    "SELECT h.id, h.name, h.health, h.health_reason, h.health_since" FOLLOWERS " JOIN hosts h ON h.id = f.host WHERE f.follows = 0 ORDER BY h.name LIMIT $2",
 			    "di", job, (int64_t)NAMED_MAX);
 
 	while (r == 0 && (r = rows_next(&rows)) > 0) {

@@ -159,10 +159,27 @@ int reach_check_host(struct change *change, const struct id *host, const struct 
 
 /* -- A network that gets a bridge or a range ------------------------------------------------------------------------------------------ */
 
-static int most_networks_check(struct change *change, const struct id *network)
+/* No host reaches more networks than its organization has. */
+static int few_networks(struct change *change, const struct id *network, bool *few)
 {
 	_cleanup_rows_ struct rows rows = { 0 };
 	int r = store_first(change->controld->store, &rows,
+			    "SELECT count(*) FROM networks WHERE organization = (SELECT organization FROM networks WHERE id = $1)", "d", network);
+
+	if (r == 0)
+		*few = row_i64(&rows, 0) <= NETWORKS_MAX;
+	return r;
+}
+
+static int most_networks_check(struct change *change, const struct id *network)
+{
+	_cleanup_rows_ struct rows rows = { 0 };
+	bool few = false;
+	int r = few_networks(change, network, &few);
+
+	if (r < 0 || few)
+		return r;
+	r = store_first(change->controld->store, &rows,
 			    REACH " SELECT h.name, count(*) AS total FROM reach r JOIN hosts h ON h.id = r.host"
 			    " GROUP BY h.id, h.name ORDER BY total DESC LIMIT 1",
 			    "d", network);
@@ -176,18 +193,35 @@ static int most_networks_check(struct change *change, const struct id *network)
 	return 0;
 }
 
+/* Two ranges of different networks that meet, one of them of this network; the network's own stand first. @return 1 and which; 0 */
+static int ranges_meet(const struct range *ranges, int count, const struct id *network, int *a, int *b)
+{
+	for (*a = 0; *a < count && id_equal(&ranges[*a].network, network); (*a)++)
+		for (*b = 0; *b < count; (*b)++)
+			if (!id_equal(&ranges[*b].network, network) && prefix_overlaps(&ranges[*a].cidr, &ranges[*b].cidr))
+				return 1;
+	return 0;
+}
+
+/* Everything that the organization has, without a look at who reaches what. */
+#define OF_ORGANIZATION                                                                                                \
+	"SELECT n.id, n.name, c.cidr, 1 FROM networks n JOIN cidrs c ON c.network = n.id WHERE n.organization ="      \
+	" (SELECT organization FROM networks WHERE id = $1) ORDER BY n.id <> $1"
+
 int reach_check_network(struct change *change, const struct id *network)
 {
-	_cleanup_free_ struct range *ranges = NULL;
-	int count = ranges_read(change->controld, WITH_NETWORK, network, &ranges);
-	int r;
+	_cleanup_free_ struct range *all = NULL, *ranges = NULL;
+	int a, b;
+	int count = ranges_read(change->controld, OF_ORGANIZATION, network, &all);
+	int r = count;
 
-	if (count < 0)
-		return count;
-	for (int i = 0; i < count && id_equal(&ranges[i].network, network); i++)
-		for (int j = 0; j < count; j++)
-			if (!id_equal(&ranges[j].network, network) && prefix_overlaps(&ranges[i].cidr, &ranges[j].cidr))
-				return overlap(change, &ranges[i], &ranges[j], "hosts");
-	r = most_networks_check(change, network);
+	/* Networks whose ranges meet are rare; only then hosts are asked for who reaches both. */
+	if (count >= 0 && ranges_meet(all, count, network, &a, &b)) {
+		r = count = ranges_read(change->controld, WITH_NETWORK, network, &ranges);
+		if (count >= 0 && ranges_meet(ranges, count, network, &a, &b))
+			return overlap(change, &ranges[a], &ranges[b], "hosts");
+	}
+	if (r >= 0)
+		r = most_networks_check(change, network);
 	return r < 0 ? r : fullest_check(change, network);
 }
