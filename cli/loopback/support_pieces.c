@@ -231,6 +231,7 @@ const struct piece support_pieces[] = {
 	RUN("status.json", "this host, its networks, its control plane", 20, "loopback", "status", "--json"),
 	RUN("mesh.json", "the same with every peer", 30, "loopback", "status", "--peers", "--json"),
 	RUN("audit.json", "the processes' rights", 60, "loopback", "audit", "--json"),
+	RUN("doctor.json", "what is wrong with it, by its own word", 30, "loopback", "doctor", "--json"),
 	FILL("files.txt", "our folders: names, modes, owners, sizes", 20, file_lists),
 	FILL("environment.txt", "/etc/loopback/*.env, without what could be secret", 5, environment_files),
 	RUN("units.txt", "our units as the service manager sees them", 20, "/usr/bin/systemctl", "show", "--no-pager", "--all",

@@ -137,7 +137,7 @@ def test_what_is_in_it(fleet, place):
     assert said["pieces"] == len(pieces) - 1 and said["not_whole"] == 0
     assert json.loads(pieces["status.json"])["state"] == "running"
     assert len(json.loads(pieces["mesh.json"])["peer_list"]) == len(fleet.status()["hosts"]) - 1
-    assert json.loads(pieces["audit.json"])
+    assert json.loads(pieces["audit.json"]) and json.loads(pieces["doctor.json"])["root"]
     assert b"PRETTY_NAME=" in pieces["system.txt"] and b"Linux version" in pieces["system.txt"]
     assert b"netd 0." in pieces["version/netd.txt"] and b"lb0" in pieces["network/links.txt"]
     assert b"100.64.0.0/16" in pieces["network/routes4.txt"] and b"from all lookup main" in pieces["network/rules4.txt"]
