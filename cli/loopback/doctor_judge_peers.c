@@ -64,17 +64,31 @@ void judge_own_key(const struct facts *facts, struct diagnosis *diagnosis)
 		diagnosis_say(diagnosis, DOCTOR_OK, "%s", key_format(view->wg_key, expected));
 }
 
-/* The key that nobody signed for and that has an address of this peer. */
-static const struct doctor_peer *impostor(const struct facts *facts, const struct doctor_peer *missing)
-{
-	for (size_t i = 0; i < facts->peer_count; i++) {
-		const struct doctor_peer *peer = &facts->peers[i];
+#define FOREIGN_MAX 64 /* keys that nobody signed for, of which it is asked whose addresses they have */
 
-		for (unsigned j = 0; !peer->known && j < peer->allowed_count; j++)
-			for (unsigned k = 0; k < missing->allowed_count; k++)
-				if (prefix_overlaps(&peer->allowed[j], &missing->allowed[k]))
-					return peer;
-	}
+struct foreigners {
+	unsigned count, kept;
+	const struct doctor_peer *list[FOREIGN_MAX];
+	bool stands_in[FOREIGN_MAX]; /* for a peer that is missing */
+};
+
+static bool shares_address(const struct doctor_peer *one, const struct doctor_peer *other)
+{
+	for (unsigned j = 0; j < one->allowed_count; j++)
+		for (unsigned k = 0; k < other->allowed_count; k++)
+			if (prefix_overlaps(&one->allowed[j], &other->allowed[k]))
+				return true;
+	return false;
+}
+
+/* The key that nobody signed for and that has an address of this peer. */
+static const struct doctor_peer *impostor(struct foreigners *foreigners, const struct doctor_peer *missing)
+{
+	for (unsigned i = 0; i < foreigners->kept; i++)
+		if (shares_address(foreigners->list[i], missing)) {
+			foreigners->stands_in[i] = true;
+			return foreigners->list[i];
+		}
 	return NULL;
 }
 
@@ -87,9 +101,9 @@ static bool is_missing(const struct facts *facts, size_t place)
 	       (place == 0 || memcmp(facts->peers[place - 1].wg_key, peer->wg_key, KEY_BYTES) != 0);
 }
 
-static void judge_missing(const struct facts *facts, const struct doctor_peer *peer, struct diagnosis *diagnosis)
+static void judge_missing(struct foreigners *foreigners, const struct doctor_peer *peer, struct diagnosis *diagnosis)
 {
-	const struct doctor_peer *other = impostor(facts, peer);
+	const struct doctor_peer *other = impostor(foreigners, peer);
 	struct finding *finding = diagnosis_peer(diagnosis, other ? CAUSE_peer_key_differs : CAUSE_peer_missing, peer);
 	char expected[KEY_BASE64_TEXT], found[KEY_BASE64_TEXT];
 
@@ -97,27 +111,35 @@ static void judge_missing(const struct facts *facts, const struct doctor_peer *p
 	finding_found(finding, "%s%s", other ? "its address is with key " : "the interface does not have that peer", other ? key_format(other->wg_key, found) : "");
 }
 
+static void judge_foreign(const struct doctor_peer *peer, struct diagnosis *diagnosis)
+{
+	struct finding *finding = diagnosis_peer(diagnosis, CAUSE_peer_foreign, peer);
+
+	finding_expected(finding, "only peers that are signed");
+	finding_found(finding, "a peer that nobody signed for");
+}
+
 void judge_peer_keys(const struct facts *facts, struct diagnosis *diagnosis)
 {
-	unsigned known = 0, missing = 0;
+	struct foreigners foreigners = { .count = 0 };
+	unsigned known = 0;
 
-	for (size_t i = 0; i < facts->peer_count; i++) {
-		known += facts->peers[i].there && facts->peers[i].known;
-		missing += is_missing(facts, i);
-		if (is_missing(facts, i))
-			judge_missing(facts, &facts->peers[i], diagnosis);
-	}
 	for (size_t i = 0; i < facts->peer_count; i++) {
 		const struct doctor_peer *peer = &facts->peers[i];
-		bool stands_in = false;
 
-		for (size_t k = 0; missing && k < facts->peer_count; k++)
-			stands_in = stands_in || (is_missing(facts, k) && impostor(facts, &facts->peers[k]) == peer);
-		if (peer->known || !peer->there || stands_in)
+		known += peer->there && peer->known;
+		if (!peer->there || peer->known)
 			continue;
-		finding_found(diagnosis_peer(diagnosis, CAUSE_peer_foreign, peer), "a peer that nobody signed for");
-		finding_expected(&diagnosis->findings[diagnosis->count <= FINDINGS_MAX ? diagnosis->count - 1 : FINDINGS_MAX], "only peers that are signed");
+		if (foreigners.kept < FOREIGN_MAX)
+			foreigners.list[foreigners.kept++] = peer;
+		foreigners.count++;
 	}
+	for (size_t i = 0; i < facts->peer_count; i++)
+		if (is_missing(facts, i))
+			judge_missing(&foreigners, &facts->peers[i], diagnosis);
+	for (unsigned i = 0; i < foreigners.count; i++) /* those beyond the list are only counted */
+		if (i >= FOREIGN_MAX || !foreigners.stands_in[i])
+			judge_foreign(foreigners.list[i < FOREIGN_MAX ? i : FOREIGN_MAX - 1], diagnosis);
 	if (!diagnosis->count)
 		diagnosis_say(diagnosis, DOCTOR_OK, "%u peer%s, as signed", known, known == 1 ? "" : "s");
 }

@@ -251,6 +251,16 @@ static int tell_peers(struct cli *cli, struct mesh_view *view, bool listed)
 	return columns_print(&table) == 0 ? CLI_OK : cli_fail(&cli->voice, CLI_REFUSED, "memory", "out of memory");
 }
 
+/* Where something is amiss, there is more to be had. */
+static void tell_more(const struct mesh_view *view, const struct link_report *link)
+{
+	bool enrolled = strcmp(view->state, "unpinned") != 0;
+	bool offline = link->asked && (!link->answered || (link->enrolled && !link->online));
+
+	if (enrolled && (offline || view->stale || view->confirm_code[0] || view->code[0]))
+		(void)puts("\nWhat is wrong, and what to do about it: loopback doctor");
+}
+
 int report_text(struct cli *cli, struct mesh_view *view, const struct link_report *link, bool counted, bool peers)
 {
 	int r;
@@ -262,5 +272,6 @@ int report_text(struct cli *cli, struct mesh_view *view, const struct link_repor
 	r = tell_networks(cli, view);
 	if (!r && counted && view->network_count > 0)
 		r = tell_peers(cli, view, peers);
+	tell_more(view, link);
 	return r;
 }

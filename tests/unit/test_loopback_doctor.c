@@ -428,8 +428,55 @@ START_TEST(without_root_much_is_unknown)
 }
 END_TEST
 
+/* All of a large mesh is missing, and one key has its addresses: judged in one pass. */
+START_TEST(a_large_mesh_that_is_missing)
+{
+	struct doctor_peer *many = calloc(PEERS_MAX, sizeof(*many));
+
+	ck_assert_ptr_nonnull(many);
+	all_well();
+	for (unsigned i = 0; i < PEERS_MAX; i++) {
+		many[i] = (struct doctor_peer){ .known = true, .allowed_count = 1, .allowed[0] = { 4, 32, { 100, 64, (uint8_t)(i >> 8), (uint8_t)i } } };
+		memcpy(many[i].wg_key, &i, sizeof(i));
+	}
+	many[PEERS_MAX - 1].known = false;
+	many[PEERS_MAX - 1].there = true;
+	many[PEERS_MAX - 1].allowed[0] = many[5].allowed[0];
+	facts.peers = many;
+	facts.peer_count = PEERS_MAX;
+	judge();
+	ck_assert_uint_eq(diagnoses[CHECK_peer_keys].count, PEERS_MAX - 1);
+	ck_assert_int_eq(diagnoses[CHECK_peer_keys].findings[5].cause, CAUSE_peer_key_differs);
+	free(many);
+}
+END_TEST
+
+/* Both families, small and large, over this machine's own loopback; root only. */
+START_TEST(echoes_come_back)
+{
+	struct echo echoes[] = {
+		{ .to = address_of("127.0.0.1") }, { .to = address_of("127.0.0.1"), .bytes = 1380, .whole = true },
+		{ .to = address_of("::1") },       { .to = address_of("::1"), .bytes = 1380, .whole = true },
+		{ .to = { .family = 0 } },
+	};
+	struct knock knock = { .fd = -1 };
+	int r = echo_ask(echoes, ARRAY_SIZE(echoes), 3000, -1);
+
+	if (r == -EPERM || r == -EACCES)
+		return;
+	ck_assert_int_eq(r, 0);
+	for (size_t i = 0; i < 4; i++)
+		ck_assert_msg(echoes[i].answered || (i >= 2 && echoes[i].error), "echo %zu: %d", i, echoes[i].error);
+	ck_assert(!echoes[4].answered);
+	ck_assert_int_eq(endpoint_parse("127.0.0.1:9", &knock.to), 0); /* "discard", which nobody serves any more */
+	knock_send(&knock);
+	knock_end(&knock);
+	ck_assert_int_eq(knock.error, -ECONNREFUSED);
+}
+END_TEST
+
 UNIT_MAIN("doctor", a_host_that_is_well, the_table_is_in_order, a_root_cause_silences_what_rests_on_it, each_fact_leads_to_its_cause,
 	  the_control_plane_by_the_code_of_its_last_error, silence_has_a_reason, peers_that_were_not_asked, another_key_with_a_peers_address,
 	  a_missing_peer_is_counted_once, many_problems_are_counted_and_some_told, an_address_that_peers_are_told_of,
 	  a_strict_filter_matters_where_ways_differ, rules_count_where_packets_are_missing, rules_are_read, rules_without_bounds,
-	  without_root_much_is_unknown)
+	  without_root_much_is_unknown, a_large_mesh_that_is_missing, echoes_come_back)
