@@ -33,8 +33,7 @@ static int tell(struct cli *cli, const struct facts *facts)
 int loopback_doctor(struct cli *cli, const struct cli_args *args)
 {
 	_cleanup_facts_ struct facts facts = { .peers = NULL };
-	_cleanup_close_ int stop = interrupt_open();
-	int r = stop < 0 ? stop : doctor_gather(cli, cli_value(args, "peer"), stop, &facts);
+	int r = doctor_gather(cli, cli_value(args, "peer"), &facts);
 
 	if (r == -EINTR)
 		return cli_fail(&cli->voice, EXIT_INTERRUPTED, "interrupted", "interrupted; nothing was changed");

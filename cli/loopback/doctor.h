@@ -200,10 +200,9 @@ const char *doctor_address(const struct prefix *address, char out[static PREFIX_
 /**
  * All facts. facts->peers is the caller's: facts_free().
  * @param peer words that name the only peer to be examined; NULL: some are
- * @param stop a descriptor: give up when it becomes readable
- * @return CLI_OK; -EINTR stopped; what cli_fail() gave: no such peer
+ * @return CLI_OK; -EINTR Ctrl-C; what cli_fail() gave: no such peer
  */
-_must_check_ int doctor_gather(struct cli *cli, const char *peer, int stop, struct facts *facts);
+_must_check_ int doctor_gather(struct cli *cli, const char *peer, struct facts *facts);
 void facts_free(struct facts *facts);
 #define _cleanup_facts_ CLEANUP(facts_free)
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/loopback/doctor.h"
+#include "cli/loopback/interrupt.h"
 #include "cli/loopback/status.h"
 
 #define NETD_MS 10000 /* it reads tens of thousands of peers in less */
@@ -380,8 +381,9 @@ static int examine(struct cli *cli, const char *words, int stop, struct facts *f
 	return r;
 }
 
-int doctor_gather(struct cli *cli, const char *words, int stop, struct facts *facts)
+int doctor_gather(struct cli *cli, const char *words, struct facts *facts)
 {
+	_cleanup_close_ int stop = -1;
 	_cleanup_(rtnl_close) struct rtnl *rtnl = NULL;
 	uint64_t began = now_ms();
 	unsigned took_ms;
@@ -394,6 +396,10 @@ int doctor_gather(struct cli *cli, const char *words, int stop, struct facts *fa
 	facts->netd_error = look(cli, facts);
 	facts->mended_before = facts->view.mended;
 	took_ms = (unsigned)(now_ms() - began);
+	fetchd_link(cli, facts->fetchd_runs ? LINK_TIMEOUT_MS : DEAD_MS, &facts->link);
+	stop = interrupt_open(); /* not before: a daemon that hangs must not hold back a Ctrl-C */
+	if (stop < 0)
+		return stop;
 	facts->host.error = rtnl_open(&rtnl);
 	doctor_host(facts, rtnl);
 	doctor_port(facts);
@@ -402,8 +408,8 @@ int doctor_gather(struct cli *cli, const char *words, int stop, struct facts *fa
 	if (r == 0) {
 		progress(cli, "reading the firewall's rules");
 		doctor_firewall(facts, stop);
+		r = facts->host.firewall.error == -EINTR ? -EINTR : 0;
 	}
-	fetchd_link(cli, facts->fetchd_runs ? LINK_TIMEOUT_MS : DEAD_MS, &facts->link);
 	progress(cli, "");
 	return r;
 }
