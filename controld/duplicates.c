@@ -11,6 +11,8 @@
 #include "libipc/log.h"
 
 #define GRACE_MS 3000          /* a connection that is still open may be one whose machine lost its power */
+#define BETWEEN_POLLS_MS 300   /* a holder that was answered asks again within this time, most of the time */
+#define BETWEEN_GRACE_MS 1000  /* and within this one if netd was busy */
 #define TURNS_MIN 2            /* taken by both before they are two: one may be a request that was late */
 #define FORGET_AFTER_MS 600000 /* a second machine polls at least once a minute */
 
@@ -23,6 +25,8 @@ struct machine {
 /* Of one host. */
 struct machines {
 	struct machine holder, former, second; /* former: whose place the holder took */
+	int64_t told;     /* ms of Unix time: when a poll of the holder was last answered */
+	int64_t grace;    /* ms that the second one waits for a word of the holder */
 	bool answered;    /* the holder has polled since the second one did */
 	unsigned turns;   /* that the second one took since */
 	bool two;         /* told apart, and written down */
@@ -185,7 +189,7 @@ static int second_polls(struct agent_call *call, struct machines *machines, int6
 		r = holder_replace(call, machines, &machines->second);
 		return r < 0 ? r : MACHINE_HOLDS;
 	}
-	if (!machines->answered && now - machines->second.first >= GRACE_MS) {
+	if (!machines->answered && now - machines->second.first >= machines->grace) {
 		r = holder_replace(call, machines, &machines->second);
 		return r < 0 ? r : MACHINE_HOLDS;
 	}
@@ -209,7 +213,9 @@ static int second_polls(struct agent_call *call, struct machines *machines, int6
 static int newcomer_polls(struct agent_call *call, struct machines *machines, int64_t now)
 {
 	struct machine machine = machine_new(call, now);
+	const bool parked = poll_is_parked(call->controld, &call->host);
 
+	machines->grace = parked ? GRACE_MS : BETWEEN_GRACE_MS;
 	if (strcmp(call->mark, machines->former.mark) == 0) {
 		/* It is back after another took its place: they are two, or this request was late. */
 		machine.first = now;
@@ -222,7 +228,7 @@ static int newcomer_polls(struct agent_call *call, struct machines *machines, in
 		machines->two = machines->silenced = false;
 		return MACHINE_HOLDS;
 	}
-	if (poll_is_parked(call->controld, &call->host)) {
+	if (parked || now - machines->told < BETWEEN_POLLS_MS) {
 		machines->second = machine;
 		machines->answered = false;
 		machines->turns = 0;
@@ -256,6 +262,14 @@ int machine_polls(struct agent_call *call)
 	return newcomer_polls(call, machines, now);
 }
 
+void machine_was_answered(struct controld *controld, const struct id *host)
+{
+	struct machines *machines = idmap_get(&controld->machines, host);
+
+	if (machines)
+		machines->told = now_ms();
+}
+
 void machine_silenced(struct controld *controld, const struct id *host)
 {
 	struct machines *machines = idmap_get(&controld->machines, host);
@@ -271,10 +285,9 @@ int machine_check(struct agent_call *call)
 
 	if (r < 0 || !call->mark[0] || !machines->holder.mark[0] || strcmp(call->mark, machines->holder.mark) == 0)
 		return r;
-	/* Who is not known to hold the identity, but that another held it a moment ago, polls first: then it is known. */
 	if (machines->two && strcmp(call->mark, machines->second.mark) == 0)
 		(void)second_refusal(call, machines);
-	else if (now_ms() - machines->holder.last <= (int64_t)call->controld->offline_after * 1000)
+	else if (poll_is_parked(call->controld, &call->host))
 		(void)wait_refusal(call, machines);
 	else
 		return 0;

@@ -25,6 +25,8 @@ void machine_mark(const char *nonce, char mark[static MARK_CHARS + 1]);
 
 /** A poll came in. @return enum machine_standing; negative errno */
 _must_check_ int machine_polls(struct agent_call *call);
+/** A poll of the holder was answered: it comes again at once, if it lives. */
+void machine_was_answered(struct controld *controld, const struct id *host);
 /** The second one was told that it is in no network. */
 void machine_silenced(struct controld *controld, const struct id *host);
 /** Is this request, which would move the host, one of the machine that holds its identity? Else problem says so. @return 0; -EREMOTEIO; negative errno */

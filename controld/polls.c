@@ -9,6 +9,7 @@
 #include "controld/agent.h"
 #include "controld/diffs.h"
 #include "controld/documents.h"
+#include "controld/duplicates.h"
 #include "controld/http.h"
 #include "controld/reconcile.h"
 #include "libipc/log.h"
@@ -190,6 +191,7 @@ static void on_head(void *arg, int result, struct view head, const struct sign_r
 	if (r == 0)
 		r = answer_write(poll, head, &body);
 	if (r == 0) {
+		machine_was_answered(poll->controld, &poll->host);
 		poll_unlink(poll);
 		n = body.n;
 		request_answer(request, 200, "application/msgpack", TAKE_PTR(body.bytes), n);

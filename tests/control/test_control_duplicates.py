@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two machines with one identity: told apart, the second refused and silenced, the first left alone. And that a restart is never taken for two."""
 
+import http.client
 import threading
 import time
 
@@ -120,7 +121,9 @@ def test_the_departure_of_the_second_does_not_take_the_first_away(plane, machine
     first = machines()
     second = machines("second", "192.0.2.2", of=first)
     first.start()
-    wait_for(lambda: second.poll().status == 503)
+    time.sleep(0.5)  # its poll is parked
+    assert second.poll().status == 503
+    time.sleep(0.3)
     answer = second.leave()
     assert (answer.status, answer.msgpack[0]) == (503, "other-machine"), "before they are told apart"
     second.start()
@@ -133,25 +136,48 @@ def test_the_departure_of_the_second_does_not_take_the_first_away(plane, machine
     assert shown(plane, first)["networks"] and shown(plane, first)["seen_address"] == "192.0.2.1"
 
 
-def test_a_restart_is_never_taken_for_two(plane, machines):
-    """Its old connection is closed with the process: the new one is served at once. What was still under way may come late, once."""
+def test_a_restart_is_served_at_once(plane, machines):
+    """Its old connection is closed with the process, while its poll waited."""
     first = machines()
+    time.sleep(0.5)  # that of acknowledging was answered a while ago
     for number in range(2):
-        old = first.mark
-        first.start()
-        wait_for(lambda: first.thread.is_alive())
+        body = wire.pack(first.poll_body(wait=30))
+        connection = http.client.HTTPConnection("127.0.0.1", plane.port)
+        connection.request("POST", "/v1/agent/poll", body, dict(first.signed_headers("/v1/agent/poll", body), **first.forwarded()))
         time.sleep(0.2)
-        first.stop()
+        connection.close()
         first.mark = f"restart{number}".ljust(16, "x")
         assert first.poll().status == 200
-        if number == 0:
-            late = first.mark
-            first.mark = old
-            assert first.poll().status == 200
-            first.mark = late
-            wait_for(lambda: first.poll().status == 200)
-        first.stopped.clear()
+        time.sleep(0.5)
     assert shown(plane, first)["duplicate"] is None
+
+
+def test_a_restart_is_never_taken_for_two(plane, machines):
+    """One that was answered a moment ago could be between two polls, so the new process waits. What was still under way may come late, once."""
+    first = machines()
+    first.start()
+    time.sleep(0.2)
+    first.stop()
+    old, first.mark = first.mark, "restarted".ljust(16, "x")
+    wait_for(lambda: first.poll().status == 200 or time.sleep(0.3))
+    new, first.mark = first.mark, old
+    assert first.poll().status == 200, "it came late"
+    first.mark = new
+    wait_for(lambda: first.poll().status == 200 or time.sleep(0.3))
+    assert first.poll().status == 200 and shown(plane, first)["duplicate"] is None
+
+
+def test_a_clone_that_comes_between_two_polls_moves_nothing(plane, machines):
+    """Its registration is newer, its address another one."""
+    first = machines()
+    second = machines("second", "192.0.2.2", of=first)
+    second.registrations += 5
+    second.port = 9
+    first.start()
+    first.stop()
+    assert second.post("/v1/agent/poll", second.poll_body(registration=second.registration())).status == 503
+    assert first.poll().status == 200
+    assert shown(plane, first)["seen_address"] == "192.0.2.1" and shown(plane, first)["endpoint"] == "192.0.2.1:51820"
 
 
 def test_a_machine_that_lost_its_power_is_let_in_soon(plane, machines):
