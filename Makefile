@@ -198,8 +198,14 @@ $(B)/tests/tools/$(notdir $(1:.c=)): $(call objects,$(1)) $(filter-out %/main.o,
 endef
 $(foreach t,$(TOOL_SRC),$(eval $(call tool,$(t))))
 
+# tests/bench/swarm: thousands of agents in one process
+$(B)/tests/tools/swarm: $(call objects,$(wildcard tests/bench/swarm/*.c) fetchd/answer.c fetchd/sign_request.c) $(LIB)
+	@mkdir -p $(@D)
+	@echo "LD $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(AGENT_LIBS) -lgnutls
+
 .PHONY: tools
-tools: $(TOOL_BIN) takeover
+tools: $(TOOL_BIN) $(B)/tests/tools/swarm takeover
 
 # tests/takeover: the stand-in for a daemon that somebody else has taken over. It links what enters a daemon's sandbox, and no daemon.
 TAKEOVER_SRC := $(wildcard tests/takeover/*.c)
