@@ -12,8 +12,7 @@
 struct diff {
 	struct id network;
 	struct hash old, new;
-	struct pack_writer nodes; /* packed already */
-	uint32_t count;
+	struct shared *nodes; /* packed already */
 	uint64_t used; /* when, in uses of the cache */
 };
 
@@ -31,8 +30,8 @@ int diffs_new(struct diff_cache **cache)
 
 static void diff_clear(struct diff_cache *cache, struct diff *diff)
 {
-	cache->bytes -= diff->nodes.n;
-	pack_writer_free(&diff->nodes);
+	cache->bytes -= diff->nodes ? diff->nodes->n : 0;
+	shared_drop(diff->nodes);
 	*diff = (struct diff){ 0 };
 }
 
@@ -133,12 +132,12 @@ static struct diff *diff_place(struct diff_cache *cache, size_t bytes)
 	return place;
 }
 
-int diffs_append(struct controld *controld, const struct id *network, const struct hash *old, const struct hash *new, size_t room,
-		 struct pack_writer *out, uint32_t *count)
+int diffs_get(struct controld *controld, const struct id *network, const struct hash *old, const struct hash *new, struct shared **nodes)
 {
 	struct diff_cache *cache = controld->diffs;
 	struct diff *diff = diff_find(cache, network, old, new);
 	struct walk walk = { .controld = controld, .network = network };
+	struct shared *made;
 	int r;
 
 	if (!diff) {
@@ -147,14 +146,14 @@ int diffs_append(struct controld *controld, const struct id *network, const stru
 			pack_writer_free(&walk.nodes);
 			return r;
 		}
-		diff = diff_place(cache, walk.nodes.n);
-		*diff = (struct diff){ .network = *network, .old = *old, .new = *new, .nodes = walk.nodes, .count = walk.count };
-		cache->bytes += diff->nodes.n;
+		made = shared_of(&walk.nodes, walk.count);
+		if (!made)
+			return -ENOMEM;
+		diff = diff_place(cache, made->n);
+		*diff = (struct diff){ .network = *network, .old = *old, .new = *new, .nodes = made };
+		cache->bytes += made->n;
 	}
 	diff->used = ++cache->uses;
-	if (diff->nodes.n > room)
-		return 0; /* several large networks at once: all of this one is asked for by name */
-	pack_put_raw(out, diff->nodes.bytes, diff->nodes.n);
-	*count += diff->count;
-	return out->error;
+	*nodes = shared_hold(diff->nodes);
+	return 0;
 }

@@ -6,15 +6,16 @@
 #pragma once
 
 #include "controld/controld.h"
+#include "controld/shared.h"
 
 _must_check_ int diffs_new(struct diff_cache **cache);
 void diffs_free(struct diff_cache *cache);
 
 /**
- * Append the nodes that a host with the old root lacks, each as one binary, parents first.
+ * The nodes that a host with the old root lacks, each as one binary, parents first.
  * @param old 32 zero bytes, or a root that is not kept any more: all nodes
- * @param room how many bytes may be appended; what does not fit the host asks for by name
- * @param count grows by their number
+ * @param nodes receives them, held for the caller: shared_drop()
+ * @return 0; negative errno
  */
-_must_check_ int diffs_append(struct controld *controld, const struct id *network, const struct hash *old, const struct hash *new,
-			      size_t room, struct pack_writer *out, uint32_t *count);
+_must_check_ int diffs_get(struct controld *controld, const struct id *network, const struct hash *old, const struct hash *new,
+			   struct shared **nodes);

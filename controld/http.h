@@ -6,6 +6,7 @@
 #pragma once
 
 #include "controld/controld.h"
+#include "controld/shared.h"
 
 struct MHD_Connection;
 struct MHD_Response;
@@ -51,6 +52,11 @@ void http_dispatch(struct request *request);
  * @param bytes consumed (malloc); NULL for an empty body
  */
 void request_answer(struct request *request, unsigned status, const char *content_type, void *bytes, size_t n);
+/**
+ * Answer with bytes and, after them, what other answers have in common with this one. @param bytes consumed (malloc); @param shared consumed
+ */
+void request_answer_shared(struct request *request, unsigned status, const char *content_type, void *bytes, size_t n, struct shared **shared,
+			   unsigned shared_count);
 /**
  * Answer with n bytes of a file from an offset on; they are read as they are sent.
  * @param fd consumed

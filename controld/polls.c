@@ -124,42 +124,73 @@ static void digest_of(const struct head_entry *have, unsigned have_count, const 
 
 /* -- The answer ---------------------------------------------------------------------------------------------------------------------- */
 
-static int answer_entry(struct poll *poll, const struct head_entry *entry, struct pack_writer *blobs, uint32_t *count)
+/* An answer that is being put together: a host's own part, and nodes that many hosts get. */
+struct parts {
+	struct pack_writer own;
+	uint32_t count;    /* of blobs */
+	size_t shared_bytes;
+	unsigned shared_count;
+	struct shared *shared[HEAD_ENTRIES_MAX];
+};
+
+static void parts_free(struct parts *parts)
+{
+	pack_writer_free(&parts->own);
+	for (unsigned i = 0; i < parts->shared_count; i++)
+		shared_drop(parts->shared[i]);
+}
+
+static int parts_nodes(struct poll *poll, const struct head_entry *entry, const struct head_entry *had, struct parts *parts)
 {
 	static const struct hash none;
+	struct shared *nodes;
+	int r = diffs_get(poll->controld, &entry->id, had ? &had->root : &none, &entry->root, &nodes);
+
+	if (r < 0)
+		return r;
+	if (nodes->n == 0 || parts->shared_bytes + nodes->n > ANSWER_BYTES_MAX) { /* several large networks at once: all of this one is asked for by name */
+		shared_drop(nodes);
+		return 0;
+	}
+	parts->shared[parts->shared_count++] = nodes;
+	parts->shared_bytes += nodes->n;
+	parts->count += nodes->count;
+	return 0;
+}
+
+static int parts_entry(struct poll *poll, const struct head_entry *entry, struct pack_writer *documents, struct parts *parts)
+{
 	const struct head_entry *had = entry_find(poll->have, poll->have_count, entry);
 	int r;
 
 	if (entry->type == DOC_keyset || (had && hash_equal(&had->hash, &entry->hash)))
 		return 0;
-	r = document_append(poll->controld, entry, blobs);
+	r = document_append(poll->controld, entry, documents);
 	if (r < 0)
 		return r == -ENOENT ? -EAGAIN : r; /* it was replaced while the head was signed */
-	(*count)++;
+	parts->count++;
 	if ((entry->type != DOC_network && entry->type != DOC_admission) || (had && hash_equal(&had->root, &entry->root)))
 		return 0;
-	return diffs_append(poll->controld, &entry->id, had ? &had->root : &none, &entry->root,
-			    blobs->n < ANSWER_BYTES_MAX ? ANSWER_BYTES_MAX - blobs->n : 0, blobs, count);
+	return parts_nodes(poll, entry, had, parts);
 }
 
-static int answer_write(struct poll *poll, struct view head, struct pack_writer *out)
+static int parts_write(struct poll *poll, struct view head, struct parts *parts)
 {
-	_cleanup_writer_ struct pack_writer blobs = { 0 };
+	_cleanup_writer_ struct pack_writer documents = { 0 };
 	const struct head_entry *had = entry_find(poll->have, poll->have_count, &poll->named[0]);
 	bool keyset_news = !had || !hash_equal(&had->hash, &poll->named[0].hash);
-	uint32_t count = 0;
 	int r = 0;
 
 	for (unsigned i = 0; i < poll->named_count && r == 0; i++)
-		r = answer_entry(poll, &poll->named[i], &blobs, &count);
+		r = parts_entry(poll, &poll->named[i], &documents, parts);
 	if (r < 0)
 		return r;
-	pack_put_array(out, 3);
-	pack_put_bytes(out, poll->controld->keyset_bytes, keyset_news ? poll->controld->keyset_n : 0);
-	pack_put_bytes(out, head.p, head.n);
-	pack_put_array(out, count);
-	pack_put_raw(out, blobs.bytes, blobs.n);
-	return out->error;
+	pack_put_array(&parts->own, 3);
+	pack_put_bytes(&parts->own, poll->controld->keyset_bytes, keyset_news ? poll->controld->keyset_n : 0);
+	pack_put_bytes(&parts->own, head.p, head.n);
+	pack_put_array(&parts->own, parts->count);
+	pack_put_raw(&parts->own, documents.bytes, documents.n);
+	return parts->own.error;
 }
 
 /* signd does not know what we named, or no more. Ask again with what is current; if that is the same, a crash left the two apart. */
@@ -181,22 +212,21 @@ static void head_refused(struct poll *poll, const struct sign_refusal *refusal)
 
 static void on_head(void *arg, int result, struct view head, const struct sign_refusal *refusal)
 {
-	_cleanup_writer_ struct pack_writer body = { 0 };
+	struct parts parts = { .count = 0 };
 	struct poll *poll = arg;
 	struct request *request = poll->request;
-	size_t n;
 	int r = result;
 
 	poll->asking = false;
 	if (r == 0)
-		r = answer_write(poll, head, &body);
+		r = parts_write(poll, head, &parts);
 	if (r == 0) {
 		machine_was_answered(poll->controld, &poll->host);
 		poll_unlink(poll);
-		n = body.n;
-		request_answer(request, 200, "application/msgpack", TAKE_PTR(body.bytes), n);
+		request_answer_shared(request, 200, "application/msgpack", parts.own.bytes, parts.own.n, parts.shared, parts.shared_count);
 		return;
 	}
+	parts_free(&parts);
 	if (poll->attempts >= ATTEMPTS_MAX)
 		poll_refuse(poll, 503, r == -ECOMM || r == -EPERM ? "signer-unavailable" : "busy",
 			    "No head could be signed for this host; try again.");

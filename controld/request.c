@@ -34,6 +34,60 @@ void request_answer(struct request *request, unsigned status, const char *conten
 	answer_headers(request, content_type);
 }
 
+/* What a response holds until libmicrohttpd has sent it. */
+struct pieces {
+	void *own;
+	unsigned count;
+	struct shared *shared[];
+};
+
+static void pieces_free(void *arg)
+{
+	struct pieces *pieces = arg;
+
+	for (unsigned i = 0; i < pieces->count; i++)
+		shared_drop(pieces->shared[i]);
+	free(pieces->own);
+	free(pieces);
+}
+
+static struct pieces *pieces_new(void *own, struct shared **shared, unsigned count)
+{
+	struct pieces *pieces = malloc(sizeof(*pieces) + count * sizeof(pieces->shared[0]));
+
+	if (pieces) {
+		*pieces = (struct pieces){ .own = own, .count = count };
+		memcpy(pieces->shared, shared, count * sizeof(pieces->shared[0]));
+		return pieces;
+	}
+	for (unsigned i = 0; i < count; i++)
+		shared_drop(shared[i]);
+	free(own);
+	return NULL;
+}
+
+void request_answer_shared(struct request *request, unsigned status, const char *content_type, void *bytes, size_t n, struct shared **shared,
+			   unsigned shared_count)
+{
+	struct pieces *pieces = pieces_new(bytes, shared, shared_count);
+	struct MHD_IoVec *vector = calloc(shared_count + 1, sizeof(*vector));
+
+	if (pieces && vector && !request->response) {
+		vector[0] = (struct MHD_IoVec){ bytes, n };
+		for (unsigned i = 0; i < shared_count; i++)
+			vector[i + 1] = (struct MHD_IoVec){ shared[i]->bytes, shared[i]->n };
+		request->status = status;
+		request->response = MHD_create_response_from_iovec(vector, shared_count + 1, pieces_free, pieces);
+		if (request->response) {
+			pieces = NULL;
+			answer_headers(request, content_type);
+		}
+	}
+	if (pieces)
+		pieces_free(pieces);
+	free(vector);
+}
+
 void request_answer_file(struct request *request, unsigned status, const char *content_type, int fd, uint64_t offset, uint64_t n)
 {
 	if (request->response) {

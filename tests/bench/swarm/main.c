@@ -7,7 +7,7 @@
  * Reads commands from stdin, one a line, and answers each with one line of JSON:
  *
  *   enroll N LANES     N more agents, over so many connections at a time
- *   park SECONDS       poll with all of them, until each waits in a long poll
+ *   park SECONDS       poll with all of them, until each waits in a long poll; new ones begin with the network as the first has it
  *   anew               counters and times begin again
  *   news SECONDS NS    wait until each has learned something and its receipt was taken; times since NS (CLOCK_MONOTONIC)
  *   drop               hang up on everything at once
@@ -70,10 +70,31 @@ static void cmd_enroll(struct swarm *swarm, unsigned count, unsigned lanes)
 	(void)printf("{\"seconds\": %.3f", (double)(now_ns() - begun) / 1e9);
 }
 
+/* As if it had been told of the network before, like the first: ten thousand hosts that come for all of it at once would be 17 GB. */
+static void learn_from_first(struct swarm *swarm, struct agent *agent)
+{
+	const struct agent *first = &swarm->agents[0];
+
+	for (unsigned i = 0; agent != first && agent->held_count == 0 && i < first->held_count; i++)
+		if (first->held[i].type != DOC_host)
+			agent->told[agent->told_count++] = first->held[i];
+	if (agent->held_count == 0) {
+		memcpy(agent->held, agent->told, sizeof(agent->held));
+		agent->held_count = agent->told_count;
+	}
+	agent->told_count = 0;
+}
+
 static void cmd_park(struct swarm *swarm, unsigned seconds)
 {
 	uint64_t begun = now_ns(), until = begun + (uint64_t)seconds * 1000000000;
 
+	if (swarm->count && swarm->agents[0].state == AGENT_IDLE && agent_poll(&swarm->agents[0], false) < 0)
+		swarm->failures++;
+	while (swarm->count && swarm->agents[0].state != AGENT_PARKED && swarm->failures == 0 && now_ns() < until)
+		turn(swarm, 100);
+	for (unsigned i = 1; i < swarm->count; i++)
+		learn_from_first(swarm, &swarm->agents[i]);
 	for (unsigned i = 0; i < swarm->count; i++) {
 		if (swarm->agents[i].state == AGENT_IDLE && agent_poll(&swarm->agents[i], false) < 0)
 			swarm->failures++;
