@@ -40,7 +40,7 @@ def test_a_bridge_comes_and_goes_and_nobody_within_the_networks_notices(apart):
     assert len(there) == len(here) == 2
     assert keys["h3"] not in fleetview.peers(apart, "h1") and keys["h1"] not in fleetview.peers(apart, "h3")
     generations = {name: apart.status(name)["generation"] for name in ("mesh", "left", "right")}
-    pings = fleetview.Pings(apart)
+    pings = fleetview.Pings(apart, interval=0.005)
 
     made = apart.ctl_text("bridge", "create", "left", "right", "--wait", "30s")
     assert "2 of 2 hosts have acknowledged" in made.stderr
@@ -56,7 +56,7 @@ def test_a_bridge_comes_and_goes_and_nobody_within_the_networks_notices(apart):
     assert apart.ctl("bridge", "list") == []
     assert keys["h3"] not in fleetview.peers(apart, "h1") and fleetview.peers(apart, "h3") == {}
     assert not apart.reaches("h1", there[0], wait=0.5) and not apart.reaches("h3", here[1], wait=0.5)
-    sent, lost = pings.stop(at_least=100)
+    sent, lost = pings.stop(at_least=50)
     assert lost == 0, f"{lost} of {sent}"
     assert {name: apart.status(name)["generation"] - generation for name, generation in generations.items()} == {"mesh": 0, "left": 2, "right": 2}
 
