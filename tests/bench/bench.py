@@ -3,7 +3,7 @@
 """Speed and memory, as ratios against named rivals measured in the same run.
 
   bench.py            all areas
-  bench.py AREA...    some of them: ipc netd mesh rest
+  bench.py AREA...    some of them: ipc netd mesh rest scale
 
 Prints a table and writes build/bench/results.jsonl, one object a line; raw samples stay beside it in samples.jsonl. CPU time is user + system
 from /proc/PID/schedstat; memory is VmRSS of the release build 10 s after the work, VmHWM beside it. Exit status 1 if a limit does not hold.
@@ -24,6 +24,7 @@ sys.path.insert(0, os.path.join(TESTS, "netns"))
 import rig as rigs  # noqa: E402
 import fleet as fleets  # noqa: E402
 import netd_rig  # noqa: E402
+import swarm as swarms  # noqa: E402
 from processes import cpu_ns, memory_mb, pss_alone_mb, pss_mb, switches  # noqa: E402
 
 FOLDER = os.path.join(rigs.ROOT, "build/bench")
@@ -235,7 +236,78 @@ def bench_rest(results):
         fleet.take_down()
 
 
-AREAS = {"ipc": bench_ipc, "netd": bench_netd, "mesh": bench_mesh, "rest": bench_rest}
+def told(place, swarm, patience):
+    """One host more: when each of the others has it, and when its receipt was taken."""
+    swarm("anew")
+    since = swarm("cold")["since"]
+    return swarm(f"news {patience} {since}")
+
+
+def scale_many(results, tls):
+    """10,000 agents in long polls: memory, a host more, all connections lost at once, a cold host."""
+    name, limits = ("tls", (256, 20)) if tls else ("plain", (128, 10))
+    with swarms.Place(tls) as place:
+        swarm = place.begin()
+        results.sample("scale.enroll_10k", **swarm(f"enroll {MANY} 8"))
+        swarm("park 120")
+        time.sleep(SETTLE_SECONDS)
+        rss, hwm = memory_mb(place.plane.controld.process.pid)
+        results.sample(f"scale.rss_10k_{name}", rss_mb=rss, hwm_mb=hwm)
+        results.add(f"scale.rss_10k_{name}", rss, "MB", limits[0])
+        learned, busy = [], []
+        for _ in range(5):
+            before, begun = cpu_ns(place.plane.controld.process.pid), time.monotonic()
+            answer = told(place, swarm, 60)
+            busy.append((cpu_ns(place.plane.controld.process.pid) - before) / 1e9 / (time.monotonic() - begun))
+            results.sample(f"scale.told_10k_{name}", busy=busy[-1], **answer)
+            assert answer["told"] == MANY, answer
+            learned.append(answer["learned"]["max"])
+        results.add(f"scale.told_10k_{name}", statistics.median(learned), "s", 3.0)
+        results.add(f"scale.cores_10k_{name}", max(busy), "cores", 1.0)
+        storms = []
+        for _ in range(3):
+            swarm("drop")
+            storms.append(swarm("park 120")["seconds"])
+            results.sample(f"scale.storm_10k_{name}", seconds=storms[-1])
+        results.add(f"scale.storm_10k_{name}", statistics.median(storms), "s", limits[1])
+        results.add(f"scale.cold_requests_{name}", swarm("cold")["requests"], "", 4)
+
+
+def scale_bytes(results):
+    """What one membership change costs a host in bodies, receipt and confirming poll included, in networks of all sizes."""
+    sizes, members = {}, 0
+    with swarms.Place() as place:
+        swarm = place.begin()
+        for size in (100, 1000, 10000, 50000):
+            swarm(f"enroll {size - members} 8")
+            members = size + 1  # and the guest below
+            swarm("active 20")
+            swarm("park 60")
+            answer = told(place, swarm, 60)
+            results.sample("scale.change_bytes", size=size, **answer)
+            sizes[size] = answer["bytes_mean"]
+            results.add(f"scale.change_bytes_{size}", sizes[size], "B", 4096)
+    results.add("scale.change_bytes_growth", max(sizes.values()), "B", 2.0, "the least of all sizes", min(sizes.values()))
+
+
+def bench_scale(results):
+    """A swarm of agents against a real control plane."""
+    with swarms.Place() as place:
+        swarm = place.begin()
+        swarm("enroll 1000 8")
+        swarm("park 60")
+        p99 = []
+        for _ in range(11):
+            answer = told(place, swarm, 30)
+            results.sample("scale.receipt_1k", **answer)
+            p99.append(answer["receipt"]["p99"])
+        results.add("scale.receipt_1k_p99", statistics.median(p99), "s", 1.0)
+    scale_many(results, False)
+    scale_many(results, True)
+    scale_bytes(results)
+
+
+AREAS = {"ipc": bench_ipc, "netd": bench_netd, "mesh": bench_mesh, "rest": bench_rest, "scale": bench_scale}
 
 
 def main():

@@ -5,6 +5,7 @@ import json
 import os
 import pwd
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,14 @@ class Place:
         for daemon in (self.plane.signd, self.plane.controld):
             daemon.environment = {"LOOPBACK_LOG_LEVEL": "info"}
         return self
+
+    def begin(self):
+        """Start both, make the network. Returns the swarm."""
+        self.plane.tls = ssl._create_unverified_context() if self.tls else None  # pylint: disable=protected-access
+        self.plane.start()
+        self.plane.furnish(["10.0.0.0/12"], "wide")
+        self.swarm = Swarm(self.plane, self.plane.token(["wide"]), self.tls)
+        return self.swarm
 
     def _certificate(self, user):
         paths = [os.path.join(self.folder, name) for name in ("tls.crt", "tls.key")]

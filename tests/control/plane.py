@@ -134,6 +134,7 @@ class Plane:
         self.controld = Daemon(self.folder, "controld", "--state", self.state, "--listen", "127.0.0.1:0", "--signd", self.signd.socket,
                                *controld_options)
         self.port = None
+        self.tls = None  # an ssl.SSLContext where controld speaks TLS itself
         self._key = 0
 
     def start(self):
@@ -155,7 +156,10 @@ class Plane:
 
     def request(self, method, path, body=None, headers=None, timeout=70):
         """One request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        if self.tls:
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=self.tls)
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request(method, path, body, headers or {})
             return Answer(connection.getresponse())

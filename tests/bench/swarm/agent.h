@@ -47,7 +47,7 @@ struct swarm {
 	struct id deployment; /* of the keyset */
 	char token[256];      /* ID.SECRET */
 	struct agent *agents;
-	unsigned count, parked, enrolled, failures;
+	unsigned count, active, parked, enrolled, failures; /* active: the first of them, who poll */
 	char failure[256]; /* the first */
 };
 

@@ -8,10 +8,11 @@
  *
  *   enroll N LANES     N more agents, over so many connections at a time
  *   park SECONDS       poll with all of them, until each waits in a long poll; new ones begin with the network as the first has it
+ *   active N           the first N of them poll from now on; the others are members and no more
  *   anew               counters and times begin again
  *   news SECONDS NS    wait until each has learned something and its receipt was taken; times since NS (CLOCK_MONOTONIC)
  *   drop               hang up on everything at once
- *   cold               one more agent, which looks at all that it is sent: how many requests until it has everything
+ *   cold               one more agent, which looks at all that it is sent: how many requests until it has everything; since when it is a member
  *   count              how many are parked, what failed
  */
 #include <errno.h>
@@ -24,7 +25,8 @@
 
 #include "tests/bench/swarm/agent.h"
 
-#define AGENTS_MAX 19000 /* descriptors are capped at 20,000 */
+#define AGENTS_MAX 60000
+#define ACTIVE_MAX 19000 /* descriptors are capped at 20,000 */
 #define EVENTS 512
 
 static void turn(struct swarm *swarm, int timeout_ms)
@@ -43,6 +45,7 @@ static int grow(struct swarm *swarm, unsigned count)
 	for (unsigned i = 0; i < count; i++)
 		agent_make(&swarm->agents[swarm->count + i], swarm, swarm->count + i);
 	swarm->count += count;
+	swarm->active = swarm->count < ACTIVE_MAX ? swarm->count : ACTIVE_MAX;
 	return 0;
 }
 
@@ -93,15 +96,15 @@ static void cmd_park(struct swarm *swarm, unsigned seconds)
 		swarm->failures++;
 	while (swarm->count && swarm->agents[0].state != AGENT_PARKED && swarm->failures == 0 && now_ns() < until)
 		turn(swarm, 100);
-	for (unsigned i = 1; i < swarm->count; i++)
+	for (unsigned i = 1; i < swarm->active; i++)
 		learn_from_first(swarm, &swarm->agents[i]);
-	for (unsigned i = 0; i < swarm->count; i++) {
+	for (unsigned i = 0; i < swarm->active; i++) {
 		if (swarm->agents[i].state == AGENT_IDLE && agent_poll(&swarm->agents[i], false) < 0)
 			swarm->failures++;
 		if (i % 64 == 0)
 			turn(swarm, 0);
 	}
-	while (swarm->parked < swarm->count && swarm->failures == 0 && now_ns() < until)
+	while (swarm->parked < swarm->active && swarm->failures == 0 && now_ns() < until)
 		turn(swarm, 100);
 	(void)printf("{\"seconds\": %.3f", (double)(now_ns() - begun) / 1e9);
 }
@@ -126,14 +129,14 @@ static void cmd_news(struct swarm *swarm, unsigned seconds, uint64_t since)
 	_cleanup_free_ double *learned = calloc(swarm->count + 1, sizeof(*learned)), *taken = calloc(swarm->count + 1, sizeof(*taken));
 	unsigned have = 0;
 
-	while (have < swarm->count && swarm->failures == 0 && now_ns() < until) {
+	while (have < swarm->active && swarm->failures == 0 && now_ns() < until) {
 		turn(swarm, 20);
 		have = 0;
-		for (unsigned i = 0; i < swarm->count; i++)
+		for (unsigned i = 0; i < swarm->active; i++)
 			have += swarm->agents[i].acknowledged_ns > since && swarm->agents[i].state == AGENT_PARKED;
 	}
 	have = 0;
-	for (unsigned i = 0; learned && taken && i < swarm->count; i++) {
+	for (unsigned i = 0; learned && taken && i < swarm->active; i++) {
 		const struct agent *agent = &swarm->agents[i];
 
 		if (agent->acknowledged_ns <= since)
@@ -162,9 +165,13 @@ static void cmd_drop(struct swarm *swarm)
 
 static void cmd_cold(struct swarm *swarm)
 {
+	unsigned active = swarm->active;
 	struct agent *agent;
+	uint64_t enrolled;
 
 	cmd_enroll(swarm, 1, 1);
+	enrolled = now_ns();
+	swarm->active = active; /* it is a guest */
 	agent = &swarm->agents[swarm->count - 1];
 	agent_count_anew(agent);
 	agent->thorough = true;
@@ -172,8 +179,10 @@ static void cmd_cold(struct swarm *swarm)
 		swarm->failures++;
 	while (!agent->learned_ns && swarm->failures == 0)
 		turn(swarm, 100);
+	agent->state = AGENT_IDLE;
+	connection_close(&agent->connection);
 	/* The last request is the receipt's. */
-	(void)printf(", \"requests\": %" PRIu64 ", \"bytes\": %" PRIu64, agent->requests - 1, agent->body_bytes);
+	(void)printf(", \"since\": %" PRIu64 ", \"requests\": %" PRIu64 ", \"bytes\": %" PRIu64, enrolled, agent->requests - 1, agent->body_bytes);
 }
 
 static void obey(struct swarm *swarm, const char *line)
@@ -193,6 +202,9 @@ static void obey(struct swarm *swarm, const char *line)
 		cmd_drop(swarm);
 	} else if (strcmp(verb, "cold") == 0) {
 		cmd_cold(swarm);
+	} else if (strcmp(verb, "active") == 0) {
+		swarm->active = a < swarm->count && a < ACTIVE_MAX ? a : swarm->active;
+		(void)printf("{\"active\": %u", swarm->active);
 	} else if (strcmp(verb, "anew") == 0 || strcmp(verb, "count") == 0) {
 		for (unsigned i = 0; verb[0] == 'a' && i < swarm->count; i++)
 			agent_count_anew(&swarm->agents[i]);
