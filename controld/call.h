@@ -69,10 +69,10 @@ void call_object(struct call *call, const struct id *id);
 /* -- Handlers, api_*.c ------------------------------------------------------------------------------------------------------------ */
 
 handler_fn version_get, organizations_list, organization_create, workspaces_list, workspace_create, keyset_get, keyset_put;
-handler_fn networks_list, network_create, network_get, network_change, network_delete, network_status, network_reapply;
+handler_fn networks_list, network_create, network_get, network_change, network_delete, network_status, network_reapply, network_rotate;
 handler_fn admission_get, admission_put, cosign_get, cosign_put;
 handler_fn bridges_list, bridge_create, bridge_get, bridge_delete, jobs_list, job_get;
-handler_fn hosts_list, host_get, host_join, host_leave, host_retire, host_endpoint, host_reapply;
+handler_fn hosts_list, host_get, host_join, host_leave, host_retire, host_endpoint, host_reapply, host_rotate;
 handler_fn tokens_list, token_create, token_revoke, credentials_list, credential_create, credential_revoke, audit_list;
 handler_fn packages_list;
 

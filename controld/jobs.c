@@ -8,6 +8,7 @@
 
 #include "controld/bridges.h"
 #include "controld/refresh.h"
+#include "controld/rotation.h"
 #include "libipc/log.h"
 
 #define LOOK_EVERY_MS 300      /* while hosts are waited for */
@@ -62,10 +63,12 @@ static int bridge_delete_end(struct change *change, const struct id *object, boo
 }
 
 static const struct job_kind kinds[] = {
-	{ "bridge-create", bridge_create_start, bridge_create_end },
-	{ "bridge-delete", bridge_delete_start, bridge_delete_end },
-	{ "host-reapply", refresh_host_start, NULL },
-	{ "network-reapply", refresh_network_start, NULL },
+	{ "bridge-create", bridge_create_start, bridge_create_end, NULL },
+	{ "bridge-delete", bridge_delete_start, bridge_delete_end, NULL },
+	{ "host-reapply", refresh_host_start, NULL, NULL },
+	{ "network-reapply", refresh_network_start, NULL, NULL },
+	{ "host-rotate-key", rotation_start, NULL, rotation_step },
+	{ "network-rotate-keys", rotation_start, NULL, rotation_step },
 };
 
 static const struct job_kind *kind_find(const char *name)
@@ -126,7 +129,8 @@ int job_follow(struct controld *controld, const struct id *job, enum document_ty
 	" FROM (SELECT m.host AS host, MIN(CASE WHEN m.generation >= t.generation THEN 1 ELSE 0 END) AS follows FROM job_documents t" \
 	" JOIN memberships m ON m.network = t.id AND m.waits = 0 WHERE t.job = $1 AND t.type = 3 GROUP BY m.host"                       \
 	" UNION ALL SELECT o.id, CASE WHEN o.document_generation >= t.generation THEN 1 ELSE 0 END FROM job_documents t"              \
-	" JOIN hosts o ON o.id = t.id WHERE t.job = $1 AND t.type = 4) f"
+	" JOIN hosts o ON o.id = t.id WHERE t.job = $1 AND t.type = 4"                                                                \
+	" UNION ALL SELECT r.host, CASE WHEN r.state = 'done' THEN 1 ELSE 0 END FROM rotations r WHERE r.job = $1) f"
 
 struct progress {
 	int64_t total, done, away; /* away: offline, and do not follow */
@@ -282,11 +286,14 @@ static int job_finish(struct controld *controld, const struct job *job, const st
 static int job_watch(struct controld *controld, const struct job *job)
 {
 	struct progress progress;
-	int r = progress_count(controld, &job->id, &progress);
+	int r = job->kind->step ? job->kind->step(controld, &job->id) : 1;
 
+	if (r <= 0)
+		return r;
+	r = progress_count(controld, &job->id, &progress);
 	if (r < 0)
 		return r;
-	if (progress.done + progress.away < progress.total && now_ms() < job->until)
+	if (!job->kind->step && progress.done + progress.away < progress.total && now_ms() < job->until)
 		return 0;
 	return job_finish(controld, job, &progress);
 }

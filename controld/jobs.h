@@ -23,6 +23,8 @@ struct job_kind {
 	int (*start)(struct change *change, const struct id *job, const struct id *object);
 	/** The end: hosts have followed (or are not waited for any longer), or it failed. May be NULL. @return 0; negative errno */
 	int (*end)(struct change *change, const struct id *object, bool failed);
+	/** What it does while it runs, each step a transaction of its own. NULL: it waits for hosts to follow. @return 1 it is over; 0; negative errno */
+	int (*step)(struct controld *controld, const struct id *job);
 };
 
 /** Write a job down. Within a change, whose commit sets the reconciler to work. @param label of its object, for people */

@@ -15,10 +15,12 @@
 /* -- Peers, from the database ------------------------------------------------------------------------------------------------------ */
 
 #define PEER_COLUMNS                                                                                                      \
-	"h.host_key, h.wg_key, h.wg_counter, h.wg_signature, h.endpoint, h.reported, h.seen, h.listen_port, a.address, h.id"
+	"h.host_key, h.wg_key, h.wg_counter, h.wg_signature, h.endpoint, h.reported, h.seen, h.listen_port, a.address, h.id,"                                 \
+	" r.next_key, r.next_counter, r.next_signature"
 #define PEER_TABLES                                                                                                       \
 	" FROM memberships m JOIN hosts h ON h.id = m.host AND m.waits = 0"                                                               \
-	" JOIN addresses a ON a.network = m.network AND a.host = m.host WHERE m.network = $1"
+	" JOIN addresses a ON a.network = m.network AND a.host = m.host"                                                             \
+	" LEFT JOIN rotations r ON r.host = m.host AND r.state IN ('both', 'swapping') WHERE m.network = $1"
 
 /* A peer is as many rows as it has addresses. */
 static int peer_read(const struct rows *rows, struct peer *peer)
@@ -27,6 +29,12 @@ static int peer_read(const struct rows *rows, struct peer *peer)
 	row_fixed(rows, 0, peer->statement.host_key, KEY_BYTES);
 	row_fixed(rows, 1, peer->statement.wg_key, KEY_BYTES);
 	row_fixed(rows, 3, peer->statement.signature, SIGNATURE_BYTES);
+	if (!row_null(rows, 11)) {
+		memcpy(peer->next.host_key, peer->statement.host_key, KEY_BYTES);
+		row_fixed(rows, 10, peer->next.wg_key, KEY_BYTES);
+		peer->next.counter = row_u64(rows, 11);
+		row_fixed(rows, 12, peer->next.signature, SIGNATURE_BYTES);
+	}
 	peer->endpoint_count = endpoints_choose(row_text(rows, 4), row_text(rows, 5), row_text(rows, 6), (uint16_t)row_i64(rows, 7),
 						peer->endpoints);
 	return 0;

@@ -93,9 +93,9 @@ static int note_host(struct controld *controld, const struct id *host, const str
 	r = store_exec(controld->store,
 		       "UPDATE hosts SET document_generation = CASE WHEN $1 < 0 THEN document_generation ELSE $1 END,"
 		       " mended_total = mended_total + CASE WHEN $2 >= mended THEN $2 - mended ELSE $2 END,"
-		       " mended_at = CASE WHEN $2 > 0 AND $2 <> mended THEN $3 ELSE mended_at END, mended = $2 WHERE id = $4"
-		       " AND (COALESCE(document_generation, -1) <> $1 OR mended <> $2)",
-		       "iiid", generation, (int64_t)receipt->mended, now_ms(), host);
+		       " mended_at = CASE WHEN $2 > 0 AND $2 <> mended THEN $3 ELSE mended_at END, mended = $2, moving = $4 WHERE id = $5"
+		       " AND (COALESCE(document_generation, -1) <> $1 OR mended <> $2 OR moving <> $4)",
+		       "iiiid", generation, (int64_t)receipt->mended, now_ms(), (int64_t)receipt->moving, host);
 	if (is_in_force(receipt))
 		caller_acknowledged(controld, host);
 	return r < 0 ? r : 0;

@@ -9,6 +9,7 @@
 #include "controld/endpoints.h"
 #include "controld/membership.h"
 #include "controld/reconcile.h"
+#include "controld/rotation.h"
 #include "libipc/log.h"
 
 int registration_read(struct controld *controld, struct view bytes, struct registration *registration, struct problem *problem)
@@ -41,7 +42,7 @@ int registration_store(struct change *change, const struct registration *registr
 	if (r == -EEXIST)
 		return problem_set(&change->problem, 409, "key-in-use", "Another host has this WireGuard key. `loopback leave --forget-keys` "
 				   "makes a new identity; a cloned disk image needs one.");
-	return r < 0 ? r : 0;
+	return r < 0 ? r : rotation_announced(change, registration);
 }
 
 /* What stands in the database for this host. */
@@ -136,6 +137,11 @@ int registration_update(struct controld *controld, const struct id *host, struct
 		r = known_read(controld, host, bytes, &known);
 	if (r < 0 || known.same)
 		return r;
+	/* Its next key came into force here, and it has not heard of that yet. */
+	if (registration.next.counter && registration.next.counter == known.counter) {
+		registration.statement = registration.next;
+		registration.next.counter = 0;
+	}
 	r = succession_check(&registration, &known, problem);
 	if (r < 0)
 		return r;

@@ -15,6 +15,7 @@
 	R("PATCH", "/v1/networks/*", "networks.write", true, network_change)               \
 	R("DELETE", "/v1/networks/*", "networks.write", true, network_delete)              \
 	R("POST", "/v1/networks/*/reapply", "networks.write", true, network_reapply)       \
+	R("POST", "/v1/networks/*/rotate-keys", "networks.write", true, network_rotate)    \
 	R("GET", "/v1/networks/*/status", "read", false, network_status)                   \
 	R("GET", "/v1/networks/*/admission", "read", false, admission_get)                 \
 	R("PUT", "/v1/networks/*/admission", "networks.write", false, admission_put)       \
@@ -32,6 +33,7 @@
 	R("DELETE", "/v1/hosts/*/networks/*", "hosts.write", true, host_leave)             \
 	R("POST", "/v1/hosts/*/retire", "hosts.write", true, host_retire)                  \
 	R("POST", "/v1/hosts/*/reapply", "hosts.write", true, host_reapply)                \
+	R("POST", "/v1/hosts/*/rotate-key", "hosts.write", true, host_rotate)              \
 	R("PUT", "/v1/hosts/*/endpoint", "hosts.write", true, host_endpoint)               \
 	R("GET", "/v1/tokens", "tokens.list", false, tokens_list)                          \
 	R("POST", "/v1/tokens", "tokens.mint", true, token_create)                         \

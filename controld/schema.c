@@ -117,7 +117,14 @@ static const char migration_4[] =
 	" holder_address TEXT NOT NULL, rival_address TEXT NOT NULL, holder_at BIGINT NOT NULL, rival_at BIGINT NOT NULL,"
 	" since BIGINT NOT NULL);";
 
-static const char *const migrations[] = { migration_1, migration_2, migration_3, migration_4 };
+/* Keys that are being replaced, and how it went the last time. moving: peers to which a host has not moved over yet, by its last receipt. */
+static const char migration_5[] =
+	"CREATE TABLE rotations (host TEXT PRIMARY KEY REFERENCES hosts (id), job TEXT NOT NULL, state TEXT NOT NULL, counter BIGINT NOT NULL,"
+	" seconds BIGINT NOT NULL, deadline BIGINT NOT NULL, next_key BLOB, next_counter BIGINT, next_signature BLOB);"
+	"CREATE INDEX rotations_of_job ON rotations (job, state);"
+	"ALTER TABLE hosts ADD COLUMN moving BIGINT NOT NULL DEFAULT 0;";
+
+static const char *const migrations[] = { migration_1, migration_2, migration_3, migration_4, migration_5 };
 
 const struct store_kind control_store = {
 	.process = "controld",

@@ -17,7 +17,7 @@ int host_document_encode(const struct host_document *host, struct pack_writer *p
 {
 	if (host->network_count > NETWORKS_MAX)
 		return -EINVAL;
-	pack_put_array(payload, 3);
+	pack_put_array(payload, 4);
 	document_header_write(payload, &host->header);
 	pack_put_text(payload, host->name);
 	pack_put_array(payload, host->network_count);
@@ -30,6 +30,7 @@ int host_document_encode(const struct host_document *host, struct pack_writer *p
 		for (unsigned j = 0; j < network->address_count; j++)
 			pack_put_prefix(payload, &network->addresses[j]);
 	}
+	pack_put_u64(payload, host->rotate);
 	return payload->error;
 }
 
@@ -70,6 +71,7 @@ int host_document_decode(struct view payload, struct host_document *host)
 				return -EBADMSG;
 	}
 	pack_close(&whole, &networks);
+	host->rotate = pack_u64(&whole, UINT64_MAX >> 8);
 	return pack_done(&whole);
 }
 
@@ -104,10 +106,36 @@ int statement_verify(const struct statement *statement, const struct id *deploym
 	return pae_verify(STATEMENT_TYPE, body, statement_body(statement, deployment, body), statement->signature, statement->host_key);
 }
 
+void statement_next_write(struct pack_writer *writer, const struct statement *next)
+{
+	pack_put_array(writer, next->counter ? STATEMENT_NEXT_ELEMENTS : 0);
+	if (next->counter == 0)
+		return;
+	pack_put_bytes(writer, next->wg_key, KEY_BYTES);
+	pack_put_u64(writer, next->counter);
+	pack_put_bytes(writer, next->signature, SIGNATURE_BYTES);
+}
+
+void statement_next_read(struct pack_cursor *cursor, const struct statement *statement, struct statement *next)
+{
+	struct pack_cursor inner;
+	unsigned elements = pack_array(cursor, 0, STATEMENT_NEXT_ELEMENTS, &inner);
+
+	if (elements) {
+		memcpy(next->host_key, statement->host_key, KEY_BYTES);
+		pack_fixed(&inner, next->wg_key, KEY_BYTES);
+		next->counter = pack_u64(&inner, UINT64_MAX >> 8);
+		pack_fixed(&inner, next->signature, SIGNATURE_BYTES);
+		if (next->counter <= statement->counter && inner.error == 0)
+			inner.error = -EBADMSG; /* nothing comes after a key but one with a greater counter */
+	}
+	pack_close(cursor, &inner);
+}
+
 /* -- The registration ------------------------------------------------------------------------------------------------------------- */
 
 static const struct pack_limits registration_limits = {
-	.bytes = ENVELOPE_BYTES_MAX, .depth = 4, .elements = 32 + REGISTRATION_ADDRESSES_MAX * 3
+	.bytes = ENVELOPE_BYTES_MAX, .depth = 4, .elements = 36 + REGISTRATION_ADDRESSES_MAX * 3
 };
 
 int registration_encode(const struct registration *registration, struct pack_writer *payload)
@@ -116,13 +144,14 @@ int registration_encode(const struct registration *registration, struct pack_wri
 
 	if (registration->address_count > REGISTRATION_ADDRESSES_MAX)
 		return -EINVAL;
-	pack_put_array(payload, 8);
+	pack_put_array(payload, 9);
 	document_header_write(payload, &registration->header);
 	pack_put_bytes(payload, statement->host_key, KEY_BYTES);
 	pack_put_array(payload, 3);
 	pack_put_bytes(payload, statement->wg_key, KEY_BYTES);
 	pack_put_u64(payload, statement->counter);
 	pack_put_bytes(payload, statement->signature, SIGNATURE_BYTES);
+	statement_next_write(payload, &registration->next);
 	pack_put_bytes(payload, registration->transport_key, KEY_BYTES);
 	pack_put_u64(payload, registration->listen_port);
 	pack_put_text(payload, registration->backend);
@@ -149,6 +178,7 @@ static int registration_decode(struct view payload, struct registration *registr
 	registration->statement.counter = pack_u64(&inner, UINT64_MAX >> 8);
 	pack_fixed(&inner, registration->statement.signature, SIGNATURE_BYTES);
 	pack_close(&whole, &inner);
+	statement_next_read(&whole, &registration->statement, &registration->next);
 	pack_fixed(&whole, registration->transport_key, KEY_BYTES);
 	registration->listen_port = (uint16_t)pack_u64(&whole, UINT16_MAX);
 	pack_text_copy(&whole, registration->backend, sizeof(registration->backend));
@@ -178,6 +208,8 @@ int registration_open(const void *bytes, size_t n, struct registration *out)
 	r = envelope_verify(&envelope, registration.statement.host_key);
 	if (r == 0)
 		r = statement_verify(&registration.statement, &registration.header.deployment);
+	if (r == 0 && registration.next.counter)
+		r = statement_verify(&registration.next, &registration.header.deployment);
 	if (r < 0)
 		return r;
 	host_id_of(registration.statement.host_key, &host);
@@ -217,7 +249,7 @@ int receipt_encode(const struct receipt *receipt, struct pack_writer *payload)
 {
 	if (receipt->count > HEAD_ENTRIES_MAX)
 		return -EINVAL;
-	pack_put_array(payload, 9);
+	pack_put_array(payload, 10);
 	document_header_write(payload, &receipt->header);
 	pack_put_u64(payload, (uint64_t)receipt->outcome);
 	pack_put_text(payload, receipt->code);
@@ -229,6 +261,7 @@ int receipt_encode(const struct receipt *receipt, struct pack_writer *payload)
 	pack_put_u64(payload, receipt->peers);
 	pack_put_u64(payload, (uint64_t)receipt->confirm);
 	pack_put_u64(payload, receipt->mended);
+	pack_put_u64(payload, receipt->moving);
 	return payload->error;
 }
 
@@ -252,6 +285,7 @@ static int receipt_decode(struct view payload, struct receipt *receipt)
 	receipt->peers = pack_u64(&whole, UINT32_MAX);
 	receipt->confirm = (enum confirm)pack_u64(&whole, CONFIRM_restored);
 	receipt->mended = pack_u64(&whole, UINT32_MAX);
+	receipt->moving = pack_u64(&whole, UINT32_MAX);
 	if (receipt->outcome < OUTCOME_applied)
 		return -EBADMSG;
 	return pack_done(&whole);

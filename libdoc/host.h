@@ -7,7 +7,10 @@
 #include "libdoc/envelope.h"
 #include "libdoc/head.h"
 
-/* -- The host document, signed online: [header, name, [[network id, [address ...]] ...]]. header.id is the host's. ---------------- */
+/*
+ * -- The host document, signed online: [header, name, [[network id, [address ...]] ...], rotate]. header.id is the host's. rotate: the counter of the WireGuard
+ * key that is to be replaced; 0: none is. -------------------------------------------------------------------------------------------------
+ */
 
 struct host_network {
 	struct id network;
@@ -20,6 +23,7 @@ struct host_document {
 	char name[NAME_BYTES_MAX + 1];
 	unsigned network_count;
 	struct host_network networks[NETWORKS_MAX]; /* no network twice */
+	uint64_t rotate; /* a key with this counter is to get a successor */
 };
 
 _must_check_ int host_document_encode(const struct host_document *host, struct pack_writer *payload);
@@ -40,17 +44,23 @@ struct statement {
 
 /** Fill in the signature. */
 _must_check_ int statement_sign(struct statement *statement, const struct id *deployment, const uint8_t secret[static SECRET_KEY_BYTES]);
+/* Of the next key in an entry whose statement has this host key: what is written of it is [WireGuard key, counter, signature], or [] for none (counter 0). */
+void statement_next_write(struct pack_writer *writer, const struct statement *next);
+void statement_next_read(struct pack_cursor *cursor, const struct statement *statement, struct statement *next);
+#define STATEMENT_NEXT_ELEMENTS 3
+
 /** @return 0; -EKEYREJECTED */
 _must_check_ int statement_verify(const struct statement *statement, const struct id *deployment);
 
 /* -- The registration, signed by the host key: who I am and how I am reached. ----------------------------------------------------- */
 
-/* [header, host key, [WireGuard key, counter, signature], transport key, listen port, backend, version, [endpoint address ...]] */
+/* [header, host key, [WireGuard key, counter, signature], next, transport key, listen port, backend, version, [endpoint address ...]]; next: as in a peer entry */
 #define REGISTRATION_ADDRESSES_MAX 8
 
 struct registration {
 	struct document_header header; /* id: the host's; generation: grows with each one */
 	struct statement statement;
+	struct statement next; /* of the key that is to follow; counter 0: none */
 	uint8_t transport_key[KEY_BYTES]; /* fetchd's; what signs requests (RFC 9421) */
 	uint16_t listen_port;
 	char backend[16];  /* "kernel", "userspace", "none" while undecided */
@@ -96,7 +106,7 @@ enum confirm {
 const char *confirm_name(enum confirm confirm);
 
 /*
- * [header, outcome, code, reason, [entry ...], applied in us, peers, confirm, mended]: entries as in a head: what was offered, or what is in
+ * [header, outcome, code, reason, [entry ...], applied in us, peers, confirm, mended, moving]: entries as in a head: what was offered, or what is in
  * force. header.id: the host's
  */
 struct receipt {
@@ -110,6 +120,7 @@ struct receipt {
 	uint64_t peers;             /* in force now */
 	enum confirm confirm;       /* of what is in force */
 	uint64_t mended;            /* times that drift of the device was found and mended since netd started (M12) */
+	uint64_t moving;            /* peers to which this host has not moved over yet, of those that get a new key, or all if it gets one itself (M10) */
 };
 
 _must_check_ int receipt_encode(const struct receipt *receipt, struct pack_writer *payload);

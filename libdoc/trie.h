@@ -7,7 +7,8 @@
  *
  *   leaf:   [0, [peer ...]]          peers in the order of their places
  *   branch: [1, [child ...]]         16 binaries: the child's hash, or empty for no peer below
- *   peer:   [host key, WireGuard key, counter, signature, [address ...], [endpoint ...]]
+ *   peer:   [host key, WireGuard key, counter, signature, next, [address ...], [endpoint ...]]
+ *   next:   [WireGuard key, counter, signature], the key that is to follow this one, while hosts move over to it; [] else
  *
  * A node's name is the hash of its bytes. An empty network is a leaf without peers: a signed fact, unlike a missing node.
  */
@@ -23,6 +24,7 @@
 struct peer {
 	struct id host; /* computed from statement.host_key, not carried */
 	struct statement statement;
+	struct statement next; /* counter 0: none */
 	unsigned address_count;
 	struct prefix addresses[ADDRESSES_MAX]; /* of full length; AllowedIPs are exactly these (M3) */
 	unsigned endpoint_count;

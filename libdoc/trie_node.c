@@ -8,7 +8,7 @@
 #define NODE_BRANCH 1
 
 static const struct pack_limits limits = {
-	.bytes = TRIE_NODE_BYTES_MAX, .depth = 5, .elements = 32 + TRIE_LEAF_MAX * (7 + ADDRESSES_MAX * 3 + ENDPOINTS_MAX * 3)
+	.bytes = TRIE_NODE_BYTES_MAX, .depth = 5, .elements = 32 + TRIE_LEAF_MAX * (11 + ADDRESSES_MAX * 3 + ENDPOINTS_MAX * 3)
 };
 
 bool peer_equal(const struct peer *a, const struct peer *b)
@@ -17,6 +17,9 @@ bool peer_equal(const struct peer *a, const struct peer *b)
 		return false;
 	if (memcmp(a->statement.wg_key, b->statement.wg_key, KEY_BYTES) != 0 || a->statement.counter != b->statement.counter ||
 	    memcmp(a->statement.signature, b->statement.signature, SIGNATURE_BYTES) != 0)
+		return false;
+	if (a->next.counter != b->next.counter || memcmp(a->next.wg_key, b->next.wg_key, KEY_BYTES) != 0 ||
+	    memcmp(a->next.signature, b->next.signature, SIGNATURE_BYTES) != 0)
 		return false;
 	for (unsigned i = 0; i < a->address_count; i++)
 		if (!prefix_equal(&a->addresses[i], &b->addresses[i]))
@@ -41,11 +44,12 @@ unsigned trie_nibble(const struct hash *place, unsigned depth)
 
 static void peer_write(struct pack_writer *writer, const struct peer *peer)
 {
-	pack_put_array(writer, 6);
+	pack_put_array(writer, 7);
 	pack_put_bytes(writer, peer->statement.host_key, KEY_BYTES);
 	pack_put_bytes(writer, peer->statement.wg_key, KEY_BYTES);
 	pack_put_u64(writer, peer->statement.counter);
 	pack_put_bytes(writer, peer->statement.signature, SIGNATURE_BYTES);
+	statement_next_write(writer, &peer->next);
 	pack_put_array(writer, peer->address_count);
 	for (unsigned i = 0; i < peer->address_count; i++)
 		pack_put_prefix(writer, &peer->addresses[i]);
@@ -77,11 +81,12 @@ static void peer_read(struct pack_cursor *cursor, struct peer *peer)
 	struct pack_cursor one, inner;
 
 	memset(peer, 0, sizeof(*peer));
-	pack_array(cursor, 6, 6, &one);
+	pack_array(cursor, 7, 7, &one);
 	pack_fixed(&one, peer->statement.host_key, KEY_BYTES);
 	pack_fixed(&one, peer->statement.wg_key, KEY_BYTES);
 	peer->statement.counter = pack_u64(&one, UINT64_MAX >> 8);
 	pack_fixed(&one, peer->statement.signature, SIGNATURE_BYTES);
+	statement_next_read(&one, &peer->statement, &peer->next);
 	peer->address_count = pack_array(&one, 1, ADDRESSES_MAX, &inner);
 	for (unsigned i = 0; i < peer->address_count; i++) {
 		pack_prefix(&inner, &peer->addresses[i]);

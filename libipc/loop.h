@@ -54,3 +54,5 @@ _must_check_ int loop_once(struct loop *loop, int milliseconds);
 
 /** Milliseconds of CLOCK_BOOTTIME: goes on through suspend, never back. */
 uint64_t loop_now_ms(void);
+/** The same clock in microseconds. */
+uint64_t loop_now_us(void);

@@ -3,12 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+
+#include "libipc/log.h"
 
 #define LISTEN_FDS_START 3 /* sd_listen_fds(3) */
 #define LISTEN_FDS_MAX 16
@@ -197,4 +201,27 @@ int service_listen(const char *path, unsigned uid, unsigned mode)
 	if (listen(fd, BACKLOG) < 0)
 		return -errno;
 	return TAKE_FD(fd);
+}
+
+int service_option_number(const char *option, const char *text, unsigned min, unsigned max, unsigned *number)
+{
+	char *end;
+	unsigned long found = strtoul(text, &end, 10);
+
+	if (text[0] < '0' || text[0] > '9' || *end || found < min || found > max) {
+		log_error("%s: expected %u to %u, found \"%s\"", option, min, max, text);
+		return -EINVAL;
+	}
+	*number = (unsigned)found;
+	return 0;
+}
+
+int service_user_id(const char *name, uid_t *uid)
+{
+	const struct passwd *account = getpwnam(name);
+
+	if (!account)
+		return log_errno(-ENOENT, "there is no user %s", name);
+	*uid = account->pw_uid;
+	return 0;
 }

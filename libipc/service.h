@@ -34,3 +34,8 @@ unsigned service_sockets_close_rest(void);
  * @param uid owner, (uid_t)-1 to leave; @param mode permission bits
  */
 _must_check_ int service_listen(const char *path, unsigned uid, unsigned mode);
+
+/** Read a number that an option was given. @return 0; -EINVAL, which is said in the log */
+_must_check_ int service_option_number(const char *option, const char *text, unsigned min, unsigned max, unsigned *number);
+/** Look a user up by name. @return 0; -ENOENT, logged */
+_must_check_ int service_user_id(const char *name, uid_t *uid);

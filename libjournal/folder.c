@@ -48,3 +48,28 @@ int folder_remove(int folder, const char *name)
 {
 	return unlinkat(folder, name, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
+
+void put_counter(uint8_t out[static 8], uint64_t value)
+{
+	for (unsigned i = 0; i < 8; i++)
+		out[i] = (uint8_t)(value >> (56 - 8 * i));
+}
+
+uint64_t get_counter(const uint8_t in[static 8])
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		value = value << 8 | in[i];
+	return value;
+}
+
+int folder_count(int folder, const char *name, uint64_t *count)
+{
+	uint8_t file[8];
+	ssize_t n = folder_read(folder, name, file, sizeof(file));
+
+	*count = n == (ssize_t)sizeof(file) ? get_counter(file) + 1 : 1;
+	put_counter(file, *count);
+	return folder_write(folder, name, file, sizeof(file));
+}

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/if_link.h>
+#include <linux/ip.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <string.h>
@@ -200,6 +201,21 @@ int rtnl_link_set(struct rtnl *rtnl, int index, uint32_t mtu, bool up)
 	return set(rtnl, request);
 }
 
+int rtnl_link_loose(struct rtnl *rtnl, int index)
+{
+	const struct ifinfomsg header = { .ifi_index = index };
+	struct nlmsghdr *request = request_new(rtnl, RTM_SETLINK, NLM_F_ACK, &header, sizeof(header));
+	struct nlattr *spec = mnl_attr_nest_start(request, IFLA_AF_SPEC);
+	struct nlattr *family = mnl_attr_nest_start(request, AF_INET);
+	struct nlattr *conf = mnl_attr_nest_start(request, IFLA_INET_CONF);
+
+	mnl_attr_put_u32(request, IPV4_DEVCONF_RP_FILTER, 2);
+	mnl_attr_nest_end(request, conf);
+	mnl_attr_nest_end(request, family);
+	mnl_attr_nest_end(request, spec);
+	return set(rtnl, request);
+}
+
 /* -- addresses -------------------------------------------------------------------------------------------------------------- */
 
 /* IFA_F_TEMPORARY has the value of IPv4's IFA_F_SECONDARY, which is harmless. */
@@ -234,6 +250,30 @@ static int read_address(const struct nlmsghdr *message, void *arg)
 int rtnl_address_each(struct rtnl *rtnl, int (*each)(const struct rtnl_address *, void *), void *arg)
 {
 	return walk_all(rtnl, RTM_GETADDR, read_address, (struct walk){ .each.address = each, .arg = arg });
+}
+
+static int underlay_address(const struct rtnl_address *address, void *arg)
+{
+	struct rtnl_underlay *found = arg;
+	struct endpoint *endpoint = &found->addresses[found->count];
+
+	if (address->index == found->not_on[0] || address->index == found->not_on[1] || address->scope != RT_SCOPE_UNIVERSE || !address->usable)
+		return 0;
+	if (address->address.family == 4 && address->address.b[0] == 127)
+		return 0;
+	found->families |= 1U << address->address.family;
+	if (found->count == found->max)
+		return 0;
+	*endpoint = (struct endpoint){ .family = address->address.family, .port = found->port };
+	memcpy(endpoint->b, address->address.b, sizeof(endpoint->b));
+	found->count++;
+	return 0;
+}
+
+int rtnl_underlay(struct rtnl *rtnl, struct rtnl_underlay *underlay)
+{
+	underlay->count = underlay->families = 0;
+	return rtnl_address_each(rtnl, underlay_address, underlay);
 }
 
 static int address_set(struct rtnl *rtnl, uint16_t type, int flags, int index, const struct prefix *address)
@@ -291,6 +331,30 @@ static int read_route(const struct nlmsghdr *message, void *arg)
 int rtnl_route_each(struct rtnl *rtnl, int (*each)(const struct rtnl_route *, void *), void *arg)
 {
 	return walk_all(rtnl, RTM_GETROUTE, read_route, (struct walk){ .each.route = each, .arg = arg });
+}
+
+struct overlap {
+	const struct prefix *range;
+	int not_through;
+	struct prefix *other;
+};
+
+static int overlaps(const struct rtnl_route *route, void *arg)
+{
+	const struct overlap *overlap = arg;
+
+	if (route->destination.length == 0 || route->protocol == ROUTE_PROTOCOL || (overlap->not_through && route->index == overlap->not_through) ||
+	    !prefix_overlaps(&route->destination, overlap->range))
+		return 0;
+	*overlap->other = route->destination;
+	return 1;
+}
+
+int rtnl_route_overlapping(struct rtnl *rtnl, const struct prefix *range, int not_through, struct prefix *other)
+{
+	struct overlap overlap = { range, not_through, other };
+
+	return rtnl_route_each(rtnl, overlaps, &overlap);
 }
 
 static int route_set(struct rtnl *rtnl, uint16_t type, int flags, int index, const struct prefix *destination,

@@ -56,6 +56,8 @@ DEFINE_CLEANUP(struct rtnl *, rtnl_close)
 _must_check_ int rtnl_link_get(struct rtnl *rtnl, const char *name, struct rtnl_link *link);
 /** Add a kernel WireGuard interface. @return 0; -EEXIST; -EOPNOTSUPP */
 _must_check_ int rtnl_link_add_wireguard(struct rtnl *rtnl, const char *name);
+/** Accept packets over an interface whose sender's route is another interface's (IPv4's rp_filter loose): the tunnel vouches for the sender. @return 0; negative errno */
+_must_check_ int rtnl_link_loose(struct rtnl *rtnl, int index);
 _must_check_ int rtnl_link_delete(struct rtnl *rtnl, int index);
 /** Set the MTU (0: leave) and the administrative state. Sends nothing itself if called with what is already so: callers compare. */
 _must_check_ int rtnl_link_set(struct rtnl *rtnl, int index, uint32_t mtu, bool up);
@@ -69,9 +71,22 @@ _must_check_ int rtnl_link_each(struct rtnl *rtnl, int (*each)(const struct rtnl
 _must_check_ int rtnl_address_each(struct rtnl *rtnl, int (*each)(const struct rtnl_address *, void *), void *arg);
 _must_check_ int rtnl_route_each(struct rtnl *rtnl, int (*each)(const struct rtnl_route *, void *), void *arg);
 
+/** Global, usable addresses of this host on other interfaces than these (0: none), with a port. */
+struct rtnl_underlay {
+	int not_on[2];
+	uint16_t port;
+	struct endpoint *addresses;
+	unsigned max, count;
+	unsigned families; /* bits 4 and 6: there are such addresses, whether or not they had room */
+};
+_must_check_ int rtnl_underlay(struct rtnl *rtnl, struct rtnl_underlay *underlay);
+
 /** Add or delete an overlay address of full length (/32, /128; no on-link route, no DAD). @return 0; -EEXIST; -EADDRNOTAVAIL */
 _must_check_ int rtnl_address_add(struct rtnl *rtnl, int index, const struct prefix *address);
 _must_check_ int rtnl_address_delete(struct rtnl *rtnl, int index, const struct prefix *address);
+
+/** Is there a route that overlaps a range, other than the default's, ours, and those through an interface (0: none)? @return 1 with *other; 0; negative errno */
+_must_check_ int rtnl_route_overlapping(struct rtnl *rtnl, const struct prefix *range, int not_through, struct prefix *other);
 
 /** Add or delete a unicast route to a range through an interface, scope link, ROUTE_PROTOCOL, main table; source: preferred source address or NULL. @return 0; -EEXIST; -ESRCH */
 _must_check_ int rtnl_route_add(struct rtnl *rtnl, int index, const struct prefix *destination, const struct prefix *source);

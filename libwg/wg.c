@@ -125,3 +125,47 @@ int wg_reader_end(struct wg_reader *reader)
 	reader_finish_peer(reader);
 	return reader->result;
 }
+
+int wg_put_removal(struct wg *wg, const uint8_t public_key[static KEY_BYTES])
+{
+	struct wg_peer peer = { .remove = true };
+
+	memcpy(peer.public_key, public_key, KEY_BYTES);
+	return wg_put(wg, &peer);
+}
+
+int wg_end(struct wg *wg, int r)
+{
+	if (r == 0)
+		return wg_commit(wg);
+	wg_abandon(wg);
+	return r;
+}
+
+bool prefixes_equal(const struct prefix *a, unsigned a_count, const struct prefix *b, unsigned b_count)
+{
+	if (a_count != b_count)
+		return false;
+	for (unsigned i = 0; i < a_count; i++) {
+		bool found = false;
+
+		for (unsigned j = 0; j < b_count; j++)
+			found = found || prefix_equal(&a[i], &b[j]);
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+int wg_backend_named(const char *name, enum wg_backend_kind *kind)
+{
+	int r = 0;
+
+	if (strcmp(name, "auto") == 0) {
+		r = wg_kernel_available();
+		*kind = r == 1 ? WG_KERNEL : WG_USERSPACE;
+		return r < 0 ? r : 0;
+	}
+	*kind = strcmp(name, "kernel") == 0 ? WG_KERNEL : WG_USERSPACE;
+	return *kind == WG_USERSPACE && strcmp(name, "userspace") != 0 ? -EINVAL : 0;
+}

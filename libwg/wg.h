@@ -66,6 +66,9 @@ typedef int wg_dump_fn(const struct wg_device_state *device, const struct wg_pee
  */
 int wg_kernel_available(void);
 
+/** The backend of a name: kernel, userspace, or auto, which is the kernel's if it has WireGuard. @return 0; -EINVAL; errors of wg_kernel_available() */
+_must_check_ int wg_backend_named(const char *name, enum wg_backend_kind *kind);
+
 /**
  * Open the device that exists under a name.
  *
@@ -82,6 +85,9 @@ DEFINE_CLEANUP(struct wg *, wg_close)
  */
 int wg_lifeline(const struct wg *wg);
 
+/** The same prefixes, in whatever order? Neither list has one twice. */
+bool prefixes_equal(const struct prefix *a, unsigned a_count, const struct prefix *b, unsigned b_count);
+
 /** Begin a change. @param device may be NULL: peers only. One change at a time. */
 _must_check_ int wg_begin(struct wg *wg, const struct wg_device *device);
 
@@ -96,6 +102,11 @@ _must_check_ int wg_put(struct wg *wg, const struct wg_peer *peer);
  * @return 0; the first error of the device. A change in which nothing was set and nothing put sends nothing at all.
  */
 _must_check_ int wg_commit(struct wg *wg);
+
+/** Name a peer that goes. @return as wg_put() */
+_must_check_ int wg_put_removal(struct wg *wg, const uint8_t public_key[static KEY_BYTES]);
+/** End a change that went well so far (r is 0) with wg_commit(), else with wg_abandon(). @return r, or what wg_commit() returned */
+_must_check_ int wg_end(struct wg *wg, int r);
 
 /** Give a change up without sending the rest of it. What was sent already may be in force; an open change must end in this or in wg_commit(). */
 void wg_abandon(struct wg *wg);

@@ -9,21 +9,6 @@
 
 #define SESSION_SECONDS 180 /* REJECT_AFTER_TIME of the WireGuard paper: a handshake this young is a live peer */
 
-static bool allowed_equal(const struct merged_peer *wanted, const struct prefix *have, unsigned count)
-{
-	if (count != wanted->allowed_count)
-		return false;
-	for (unsigned i = 0; i < count; i++) {
-		bool found = false;
-
-		for (unsigned j = 0; j < count; j++)
-			found = found || prefix_equal(&have[i], &wanted->allowed[j]);
-		if (!found)
-			return false;
-	}
-	return true;
-}
-
 static int put_whole(struct overlay *overlay, const struct merged_peer *wanted, uint16_t keepalive)
 {
 	struct wg_peer peer = {
@@ -60,26 +45,9 @@ static bool put_off(struct overlay *overlay, const uint8_t *wg_key)
  */
 static int put_new(struct overlay *overlay, const struct merged_peer *wanted)
 {
-	bool wait = wanted->keepalive && memcmp(overlay->state->wg_public, wanted->wg_key, KEY_BYTES) > 0;
+	bool wait = wanted->keepalive && memcmp(overlay->state->keys.public, wanted->wg_key, KEY_BYTES) > 0;
 
 	return put_whole(overlay, wanted, wait && put_off(overlay, wanted->wg_key) ? 0 : wanted->keepalive);
-}
-
-static int put_removal(struct overlay *overlay, const uint8_t *wg_key)
-{
-	struct wg_peer peer = { .remove = true };
-
-	memcpy(peer.public_key, wg_key, KEY_BYTES);
-	return wg_put(overlay->wg, &peer);
-}
-
-/* Commit what went well so far, abandon what did not. */
-static int end_change(struct overlay *overlay, int r)
-{
-	if (r == 0)
-		return wg_commit(overlay->wg);
-	wg_abandon(overlay->wg);
-	return r;
 }
 
 /* -- A change: from one mesh to another ------------------------------------------------------------------------------------------- */
@@ -119,7 +87,7 @@ static int set_peer(const struct peer *old, const struct peer *new, void *arg)
 	peer = (struct wg_peer){
 		.set_endpoint = after.endpoint.family != 0 && !endpoint_equal(&before.endpoint, &after.endpoint),
 		.set_keepalive = before.keepalive != after.keepalive,
-		.replace_allowed = !allowed_equal(&after, before.allowed, before.allowed_count),
+		.replace_allowed = !prefixes_equal(after.allowed, after.allowed_count, before.allowed, before.allowed_count),
 		.endpoint = after.endpoint,
 		.keepalive = after.keepalive,
 		.allowed = after.allowed,
@@ -149,7 +117,7 @@ static int remove_peer(const struct peer *old, const struct peer *new, void *arg
 	owner = owners_of_key(overlay->owners, before.wg_key);
 	if (owner && (!id_equal(owner, &old->host) || (after.present && memcmp(after.wg_key, before.wg_key, KEY_BYTES) == 0)))
 		return 0;
-	return put_removal(overlay, before.wg_key);
+	return wg_put_removal(overlay->wg, before.wg_key);
 }
 
 static bool keepalive_moved(const struct mesh *from, const struct mesh *to)
@@ -180,7 +148,7 @@ int overlay_change(struct overlay *overlay, const struct mesh *from, const struc
 	walk.events.peer = remove_peer;
 	if (r == 0 && overlay->removals)
 		r = mesh_diff(&walk);
-	r = end_change(overlay, r);
+	r = wg_end(overlay->wg, r);
 	return r < 0 ? r : overlay_plumb(overlay, from, to);
 }
 
@@ -209,7 +177,7 @@ int overlay_stage_peer(struct overlay *overlay, const struct mesh *to, const str
 
 int overlay_stage_end(struct overlay *overlay, const struct mesh *to, int r)
 {
-	r = end_change(overlay, r);
+	r = wg_end(overlay->wg, r);
 	return r < 0 ? r : overlay_plumb(overlay, NULL, to);
 }
 
@@ -235,7 +203,7 @@ int overlay_settle(struct overlay *overlay, const struct mesh *mesh)
 	free(overlay->unsettled);
 	overlay->unsettled = NULL;
 	overlay->unsettled_count = 0;
-	return overlay->wg ? end_change(overlay, r) : r;
+	return overlay->wg ? wg_end(overlay->wg, r) : r;
 }
 
 /*
@@ -295,7 +263,7 @@ static void compare_device(struct comparison *comparison, const struct wg_device
 	/* The first call, or the first again because the dump was interrupted. */
 	comparison->count = 0;
 	owners_unmark(overlay->owners);
-	comparison->device.set_private_key = memcmp(device->public_key, overlay->state->wg_public, KEY_BYTES) != 0;
+	comparison->device.set_private_key = memcmp(device->public_key, overlay->state->keys.public, KEY_BYTES) != 0;
 	comparison->device.set_listen_port = device->listen_port != overlay->listen_port;
 }
 
@@ -328,7 +296,7 @@ static int compare_peer(const struct wg_device_state *device, const struct wg_pe
 	correction.host = *host;
 	correction.set_endpoint = wanted.endpoint.family && !endpoint_equal(&wanted.endpoint, &state->endpoint) && !roamed;
 	correction.set_keepalive = wanted.keepalive != state->keepalive;
-	correction.replace_allowed = state->allowed_cut || !allowed_equal(&wanted, state->allowed, state->allowed_count);
+	correction.replace_allowed = state->allowed_cut || !prefixes_equal(wanted.allowed, wanted.allowed_count, state->allowed, state->allowed_count);
 	if (!correction.set_endpoint && !correction.set_keepalive && !correction.replace_allowed)
 		return 0;
 	return correct(comparison, &correction);
@@ -343,7 +311,7 @@ static int put_correction(struct comparison *comparison, const struct correction
 	int r;
 
 	if (correction->remove)
-		return put_removal(overlay, correction->wg_key);
+		return wg_put_removal(overlay->wg, correction->wg_key);
 	r = merge_wanted(overlay, comparison->mesh, &correction->host, NULL, NULL, &wanted, &as_signed);
 	if (r < 0)
 		return r;
@@ -390,7 +358,7 @@ int overlay_reconcile(struct overlay *overlay, const struct mesh *mesh, unsigned
 	/* Before anybody asked for a registration (a boot without control plane) nothing else has looked. */
 	overlay_learn_families(overlay);
 	r = wg_dump(overlay->wg, compare_peer, &comparison);
-	memcpy(comparison.device.private_key, overlay->state->wg_private, KEY_BYTES);
+	memcpy(comparison.device.private_key, overlay->state->keys.private, KEY_BYTES);
 	comparison.device.listen_port = overlay->listen_port;
 	if (r == 0)
 		r = wg_begin(overlay->wg,
@@ -400,7 +368,7 @@ int overlay_reconcile(struct overlay *overlay, const struct mesh *mesh, unsigned
 		r = put_correction(&comparison, &comparison.corrections[i]);
 	if (r == 0 && mesh)
 		r = mesh_diff(&walk);
-	r = end_change(overlay, r);
+	r = wg_end(overlay->wg, r);
 	if (r == 0 && mended)
 		*mended = comparison.count + comparison.added;
 	free(comparison.corrections);

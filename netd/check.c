@@ -31,10 +31,13 @@ static int check_own(const struct check *check, const struct network_document *n
 {
 	char ours[KEY_BASE64_TEXT], theirs[KEY_BASE64_TEXT];
 
-	if (memcmp(own->statement.wg_key, check->state->wg_public, KEY_BYTES) == 0)
+	const struct wg_keys *keys = &check->state->keys;
+
+	if (memcmp(own->statement.wg_key, keys->public, KEY_BYTES) == 0 ||
+	    (keys->next_counter && memcmp(own->statement.wg_key, keys->next_public, KEY_BYTES) == 0))
 		return 0;
 	return refuse(check->refusal, "own-key", "network %s gives this host the key %s, but its key is %s", network->name,
-		      key_format(own->statement.wg_key, theirs), key_format(check->state->wg_public, ours));
+		      key_format(own->statement.wg_key, theirs), key_format(check->state->keys.public, ours));
 }
 
 static int check_statement(const struct check *check, const struct network_document *network, const struct peer *old,
@@ -44,6 +47,9 @@ static int check_statement(const struct check *check, const struct network_docum
 	const struct statement *after = &new->statement;
 	char host[ID_TEXT];
 
+	if (new->next.counter && statement_verify(&new->next, &check->state->keyset.header.deployment) < 0)
+		return refuse(check->refusal, "statement", "network %s: the next key of host %s is not vouched for by that host", network->name,
+			      id_format(&new->host, host));
 	if (before && memcmp(before, after, sizeof(*before)) == 0)
 		return 0; /* verified when it came */
 	if (statement_verify(after, &check->state->keyset.header.deployment) < 0)
@@ -105,7 +111,7 @@ static int check_peer(const struct peer *old, const struct peer *new, void *arg)
 	own = id_equal(&new->host, &check->state->host);
 	if (own)
 		r = check_own(check, network, new);
-	else if (memcmp(new->statement.wg_key, check->state->wg_public, KEY_BYTES) == 0)
+	else if (memcmp(new->statement.wg_key, check->state->keys.public, KEY_BYTES) == 0)
 		r = refuse(check->refusal, "own-key", "network %s gives this host's own key to host %s", network->name,
 			   id_format(&new->host, host));
 	else

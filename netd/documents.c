@@ -28,14 +28,6 @@ struct offer {
 	struct hash wants[WANT_MAX]; /* asked for and not here yet */
 };
 
-static uint64_t now_us(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 static void send_or_hang_up(struct netd *netd, enum message_number number, const void *body)
 {
 	int r = netd->fetchd ? channel_send(netd->fetchd, number, body, NULL) : 0;
@@ -50,7 +42,10 @@ static int registration_make(struct netd *netd, struct pack_writer *envelope)
 {
 	CLEANUP(pack_writer_free) struct pack_writer payload = { .bytes = NULL };
 	struct registration registration = { .header = state_header(&netd->state), .listen_port = netd->overlay.listen_port };
-	int r = state_statement(&netd->state, &registration.statement);
+	int r = state_statement(&netd->state, false, &registration.statement);
+
+	if (r == 0 && netd->state.keys.next_counter)
+		r = state_statement(&netd->state, true, &registration.next);
 
 	if (r < 0)
 		return r;
@@ -171,7 +166,7 @@ static void receipt_make(struct netd *netd, enum outcome outcome, const struct r
 	if (netd->offer) {
 		receipt.count = netd->offer->count;
 		receipt.entries = netd->offer->entries;
-		receipt.apply_us = now_us() - netd->offer->begun_us;
+		receipt.apply_us = loop_now_us() - netd->offer->begun_us;
 	} else if (netd->mesh) {
 		receipt.count = netd->mesh->count;
 		receipt.entries = netd->mesh->entries;
@@ -180,6 +175,7 @@ static void receipt_make(struct netd *netd, enum outcome outcome, const struct r
 	/* A change whose time has not run out is not told of: the head that confirms it is on its way. */
 	receipt.confirm = netd->gate.state == CONFIRM_unconfirmed && !netd->gate.why.code[0] ? CONFIRM_none : netd->gate.state;
 	receipt.mended = netd->mended < UINT32_MAX ? netd->mended : UINT32_MAX;
+	receipt.moving = netd->rotation.moving;
 	memcpy(receipt.code, refusal->code, sizeof(receipt.code));
 	memcpy(receipt.reason, refusal->reason, sizeof(receipt.reason));
 	r = receipt_encode(&receipt, &payload);
@@ -198,7 +194,7 @@ static void finish(struct netd *netd, enum outcome outcome, const struct refusal
 	netd->last = (struct last_result){ .outcome = outcome, .refusal = *refusal, .at_ms = loop_now_ms() };
 	if (outcome == OUTCOME_applied)
 		log_info("applied: %u networks, %" PRIu64 " peers, in %" PRIu64 " us", netd->mesh->network_count, netd->mesh->peers,
-			 now_us() - netd->offer->begun_us);
+			 loop_now_us() - netd->offer->begun_us);
 	else if (outcome != OUTCOME_unchanged)
 		log_error("%s: %s (%s)", outcome_name(outcome), refusal->reason, refusal->code);
 	if (netd->overlay.unsettled_count)
@@ -466,7 +462,7 @@ static int on_offer(struct netd *netd, const struct msg_offer *message)
 	netd->offer = calloc(1, sizeof(*netd->offer));
 	if (!netd->offer || !head)
 		return -ENOMEM;
-	netd->offer->begun_us = now_us();
+	netd->offer->begun_us = loop_now_us();
 	r = head_open(netd, message->head, head, &refusal);
 	if (r == 0) {
 		netd->asked = false; /* used up, whatever comes of it */

@@ -111,7 +111,6 @@ void engine_attach(struct netd *netd)
 	int r = 0;
 
 	view_renew(netd);
-
 	if (!netd->overlay.wg) {
 		r = overlay_attach(&netd->overlay);
 		if (r == -ENODEV && netd->overlay.kind == WG_USERSPACE) {
@@ -133,6 +132,7 @@ void engine_attach(struct netd *netd)
 		return;
 	}
 	netd->engine = ENGINE_RUNNING;
+	rotation_follow(netd);
 	/* A tunnel that stood still may yet carry out what a change, or a netd, before this one sent it. */
 	loop_timer_set(netd->drift, SETTLE_MS);
 	log_info("%s is up (%s WireGuard), %u networks, %" PRIu64 " peers", netd->overlay.name,
@@ -194,6 +194,7 @@ static int load_last_known_good(struct netd *netd, const struct journal_end *end
 		return mesh_note_all(netd->blobs, NULL, netd->owners);
 	}
 	mesh->keyset = (struct hash){ { 0 } }; /* the next head's documents are verified by today's */
+	rotation_count(netd, NULL, mesh);
 	confirm_replaced(netd, TAKE_PTR(mesh), false);
 	load_before(netd, end);
 	return 0;
@@ -329,9 +330,11 @@ static enum outcome put_in_force(struct netd *netd, struct mesh *new, bool stage
 		netd->overlay.restored = restored;
 		return go_back(netd, r, refusal);
 	}
+	rotation_count(netd, netd->mesh, new);
 	confirm_replaced(netd, new, armed);
 	if (!armed)
 		journal_compact(netd->journal, netd->blobs, new->entries, new->count);
+	rotation_follow(netd);
 	return OUTCOME_applied;
 }
 
@@ -389,6 +392,7 @@ int engine_clear(struct netd *netd)
 	if (r < 0)
 		return r;
 	confirm_forget(netd);
+	rotation_clear(netd);
 	mesh_free(netd->mesh);
 	netd->mesh = NULL;
 	blobs_free(TAKE_PTR(netd->blobs));

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <malloc.h>
-#include <pwd.h>
 #include <signal.h>
 #include <sodium.h>
 #include <string.h>
@@ -36,19 +35,6 @@ struct options {
 	unsigned listen_port, confirm;
 };
 
-static int number_read(const char *option, unsigned min, unsigned max, unsigned *number)
-{
-	char *end;
-	unsigned long found = strtoul(optarg, &end, 10);
-
-	if (optarg[0] < '0' || optarg[0] > '9' || *end || found < min || found > max) {
-		log_error("%s: expected %u to %u, found \"%s\"", option, min, max, optarg);
-		return -EINVAL;
-	}
-	*number = (unsigned)found;
-	return 0;
-}
-
 static int options_read(int argc, char **argv, struct options *options)
 {
 	static const struct option known[] = {
@@ -70,11 +56,11 @@ static int options_read(int argc, char **argv, struct options *options)
 		case 'f': options->fetchd_user = optarg; break;
 		case 'l': options->launch_user = optarg; break;
 		case 'p':
-			if (number_read("--listen-port", 1, UINT16_MAX, &options->listen_port) < 0)
+			if (service_option_number("--listen-port", optarg, 1, UINT16_MAX, &options->listen_port) < 0)
 				return -EINVAL;
 			break;
 		case 'c':
-			if (number_read("--confirm", 0, 3600, &options->confirm) < 0)
+			if (service_option_number("--confirm", optarg, 0, 3600, &options->confirm) < 0)
 				return -EINVAL;
 			break;
 		case 'h': (void)fputs(usage, stdout); exit(0);
@@ -86,33 +72,6 @@ static int options_read(int argc, char **argv, struct options *options)
 		(void)fputs(usage, stderr);
 		return -EINVAL;
 	}
-	return 0;
-}
-
-static int backend_choose(const struct options *options, enum wg_backend_kind *kind)
-{
-	int r = 0;
-
-	if (strcmp(options->backend, "auto") == 0) {
-		r = wg_kernel_available();
-		*kind = r == 1 ? WG_KERNEL : WG_USERSPACE;
-		return r < 0 ? log_errno(r, "cannot ask the kernel for WireGuard") : 0;
-	}
-	*kind = strcmp(options->backend, "kernel") == 0 ? WG_KERNEL : WG_USERSPACE;
-	if (*kind == WG_USERSPACE && strcmp(options->backend, "userspace") != 0) {
-		log_error("--backend: expected kernel, userspace or auto, found \"%s\"", options->backend);
-		return -EINVAL;
-	}
-	return 0;
-}
-
-static int user_id(const char *name, uid_t *uid)
-{
-	const struct passwd *account = getpwnam(name);
-
-	if (!account)
-		return log_errno(-ENOENT, "there is no user %s", name);
-	*uid = account->pw_uid;
 	return 0;
 }
 
@@ -152,9 +111,9 @@ static int prepare(struct netd *netd, const struct options *options)
 
 	netd->overlay.watch = -1;
 	if (r == 0)
-		r = user_id(options->fetchd_user, &fetchd_uid);
+		r = service_user_id(options->fetchd_user, &fetchd_uid);
 	if (r == 0)
-		r = user_id(options->launch_user, &launch_uid);
+		r = service_user_id(options->launch_user, &launch_uid);
 	if (r == 0)
 		r = loop_new(&netd->loop);
 	if (r == 0)
@@ -167,13 +126,14 @@ static int prepare(struct netd *netd, const struct options *options)
 /* After the drop, before the filter: files and devices, as the user that netd is from now on. */
 static int load(struct netd *netd, const struct options *options)
 {
-	int r = backend_choose(options, &netd->overlay.kind);
+	int r = wg_backend_named(options->backend, &netd->overlay.kind);
 
+	if (r < 0)
+		return log_errno(r, "--backend %s: expected kernel, userspace or auto, and a kernel that answers", options->backend);
 	(void)snprintf(netd->overlay.name, sizeof(netd->overlay.name), "%s", options->interface);
 	netd->overlay.listen_port = (uint16_t)options->listen_port;
 	netd->gate.patience_ms = options->confirm * 1000;
-	if (r == 0)
-		r = state_open(options->state, &netd->state);
+	r = state_open(options->state, &netd->state);
 	if (r == 0)
 		r = blobs_new(&netd->blobs);
 	if (r == 0)
@@ -183,6 +143,8 @@ static int load(struct netd *netd, const struct options *options)
 	netd->overlay.state = &netd->state;
 	netd->overlay.blobs = netd->blobs;
 	netd->overlay.owners = netd->owners;
+	if (r == 0)
+		r = rotation_open(netd);
 	return r < 0 ? r : engine_load(netd);
 }
 
@@ -195,6 +157,7 @@ static void unload(struct netd *netd)
 	listener_free(netd->tunnel);
 	loop_watch_remove(&netd->lifeline);
 	overlay_detach(&netd->overlay);
+	beside_close(&netd->rotation.second, false);
 	rtnl_close(netd->overlay.rtnl);
 	journal_close(netd->journal);
 	mesh_free(netd->mesh);

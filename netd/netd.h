@@ -10,6 +10,7 @@
 #include "libipc/channel.h"
 #include "libipc/loop.h"
 #include "libjournal/journal.h"
+#include "libwg/beside.h"
 #include "netd/overlay.h"
 
 #define STALE_MS (15 * 60 * 1000)    /* no fresh head for so long: shown as stale, nothing is torn down */
@@ -44,6 +45,16 @@ struct gate {
 	struct loop_timer *deadline;
 };
 
+/* Keys that are being replaced, this host's or peers': rotation.c. */
+struct rotation {
+	struct beside second;
+	struct channel *spare; /* a wg-launch that waits until a second tunnel is needed; NULL */
+	struct loop_timer *look;
+	int64_t nexts;         /* entries in force that name a next key */
+	unsigned moving;       /* peers that are still to be moved to */
+	uint64_t used_ms;
+};
+
 /* The last answer to viewers, a sealed memfd, and how long it serves. */
 struct seen {
 	int fd;
@@ -68,6 +79,7 @@ struct netd {
 	uint64_t mended;   /* peers that were found to differ, since start */
 	uint64_t fresh_ms; /* when the last head with our nonce came; 0 never */
 	struct gate gate;
+	struct rotation rotation;
 	uint64_t told_ms; /* when drift was last told of; 0 never */
 	struct last_result last;
 
@@ -120,6 +132,16 @@ void confirm_forget(struct netd *netd);
 /** After a start, with netd->mesh loaded: go on where the journal says. @param before consumed; NULL: there was nothing before */
 void confirm_resume(struct netd *netd, enum confirm state, struct mesh *before);
 
+/* -- rotation.c ------------------------------------------------------------------------------------------------------------------- */
+
+_must_check_ int rotation_open(struct netd *netd);
+/** What is in force goes from one mesh to another (NULL: none); call while both are there. */
+void rotation_count(struct netd *netd, const struct mesh *from, const struct mesh *to);
+/** Bring keys and second interface to what is in force. */
+void rotation_follow(struct netd *netd);
+/** Nothing is in force any more. */
+void rotation_clear(struct netd *netd);
+
 /* -- the sockets: each takes a listening descriptor ------------------------------------------------------------------------------- */
 
 _must_check_ int documents_listen(struct netd *netd, int fd, uid_t fetchd_uid);
@@ -127,6 +149,8 @@ _must_check_ int view_listen(struct netd *netd, int fd);
 /** Something happened: the last view is no longer as good as a new one. */
 void view_renew(struct netd *netd);
 _must_check_ int admin_listen(struct netd *netd, int fd);
+/** Hand a tunnel to wg-launch: a new TUN device of this name and its UAPI listener. @return 0; negative errno, logged */
+_must_check_ int tunnel_grant(struct channel *channel, const char *name);
 _must_check_ int tunnel_listen(struct netd *netd, int fd, uid_t launch_uid);
 
 /** Tell fetchd who this host is now, after something of it changed, and ask for a head. */

@@ -49,42 +49,16 @@ void overlay_detach(struct overlay *overlay)
 
 /* -- Looking at the host ---------------------------------------------------------------------------------------------------------- */
 
-struct underlay {
-	struct overlay *overlay;
-	struct endpoint *addresses;
-	unsigned count, max;
-};
-
-static int underlay_address(const struct rtnl_address *address, void *arg)
-{
-	struct underlay *found = arg;
-	struct endpoint *endpoint = &found->addresses[found->count];
-
-	if (address->index == found->overlay->index || address->scope != RT_SCOPE_UNIVERSE || !address->usable)
-		return 0;
-	if (address->address.family == 4 && address->address.b[0] == 127)
-		return 0;
-	found->overlay->families |= 1U << address->address.family;
-	if (found->count == found->max)
-		return 0;
-	*endpoint = (struct endpoint){ .family = address->address.family, .port = found->overlay->listen_port };
-	memcpy(endpoint->b, address->address.b, sizeof(endpoint->b));
-	found->count++;
-	return 0;
-}
-
 unsigned overlay_underlay(struct overlay *overlay, struct endpoint *addresses, unsigned max)
 {
-	struct underlay found = { .overlay = overlay, .addresses = addresses, .max = max };
-	int r;
+	struct rtnl_underlay underlay = { { overlay->index, overlay->second }, overlay->listen_port, addresses, max, 0, 0 };
+	int r = rtnl_underlay(overlay->rtnl, &underlay);
 
-	overlay->families = 0;
-	r = rtnl_address_each(overlay->rtnl, underlay_address, &found);
 	if (r < 0)
 		(void)log_errno(r, "cannot list this host's addresses");
-	if (overlay->families == 0)
-		overlay->families = 1U << 4 | 1U << 6; /* not known: any endpoint is worth a try */
-	return found.count;
+	/* Not known: any endpoint is worth a try. */
+	overlay->families = underlay.families ? underlay.families : 1U << 4 | 1U << 6;
+	return underlay.count;
 }
 
 void overlay_learn_families(struct overlay *overlay)
@@ -94,42 +68,25 @@ void overlay_learn_families(struct overlay *overlay)
 	(void)overlay_underlay(overlay, &unused, 0);
 }
 
-struct route_check {
-	const struct overlay *overlay;
-	const struct prefix *range;
-	const char *network;
-	struct refusal *refusal;
-};
-
-static int route_check(const struct rtnl_route *route, void *arg)
-{
-	const struct route_check *check = arg;
-	char range[PREFIX_TEXT], other[PREFIX_TEXT];
-
-	if (route->destination.length == 0 || route->protocol == ROUTE_PROTOCOL)
-		return 0;
-	if (check->overlay->index && route->index == check->overlay->index)
-		return 0;
-	if (!prefix_overlaps(&route->destination, check->range))
-		return 0;
-	return refuse(check->refusal, "route-overlap", "%s of network %s overlaps the route to %s that this host has already",
-		      prefix_format(check->range, range), check->network, prefix_format(&route->destination, other));
-}
-
 int overlay_check_routes(struct overlay *overlay, const struct mesh *old, const struct mesh *new, struct refusal *refusal)
 {
+	char range[PREFIX_TEXT], text[PREFIX_TEXT];
+	struct prefix other;
+
 	for (unsigned i = 0; i < new->network_count; i++) {
 		const struct network_document *network = &new->networks[i];
 		const struct network_document *before = mesh_network(old, &network->header.id);
 
 		for (unsigned j = 0; j < network->cidr_count; j++) {
-			struct route_check check = { overlay, &network->cidrs[j], network->name, refusal };
 			bool known = false;
 			int r;
 
 			for (unsigned k = 0; before && k < before->cidr_count; k++)
 				known = known || prefix_equal(&before->cidrs[k], &network->cidrs[j]);
-			r = known ? 0 : rtnl_route_each(overlay->rtnl, route_check, &check);
+			r = known ? 0 : rtnl_route_overlapping(overlay->rtnl, &network->cidrs[j], overlay->index, &other);
+			if (r > 0)
+				return refuse(refusal, "route-overlap", "%s of network %s overlaps the route to %s that this host has already",
+					      prefix_format(&network->cidrs[j], range), network->name, prefix_format(&other, text));
 			if (r < 0)
 				return r;
 		}
@@ -147,7 +104,7 @@ static const struct host_network *speaking_from(const struct mesh *mesh, unsigne
 	return &mesh->host.networks[i];
 }
 
-static void wanted_by(const struct mesh *mesh, struct plumbing *plumbing)
+void overlay_wanted(const struct mesh *mesh, struct plumbing *plumbing)
 {
 	for (unsigned i = 0; mesh && i < mesh->network_count; i++) {
 		const struct host_network *member = speaking_from(mesh, i);
@@ -212,9 +169,9 @@ int overlay_plumb(struct overlay *overlay, const struct mesh *from, const struct
 	uint64_t sets = rtnl_sets(overlay->rtnl);
 	int r = 0;
 
-	wanted_by(to, &want);
+	overlay_wanted(to, &want);
 	if (from)
-		wanted_by(from, &have);
+		overlay_wanted(from, &have);
 	else
 		r = plumbing_read(overlay->rtnl, &have);
 	if (r == 0 && (!from || !to || from->mtu != to->mtu || !from->network_count != !to->network_count))

@@ -15,6 +15,7 @@ struct overlay {
 	struct rtnl *rtnl;
 	struct wg *wg;     /* NULL: there is no device (yet) */
 	int index;
+	int second;        /* index of the interface that carries next keys (rotation.c); 0: none */
 	int watch;         /* rtnl_watch_open(), while there is a device; else -1 */
 	unsigned families; /* bits 4 and 6: of the underlay */
 	bool restored;     /* addresses, routes, MTU and endpoints are those of reach, not of what is in force: confirm.c */
@@ -42,6 +43,9 @@ void overlay_learn_families(struct overlay *overlay);
 
 /** Would a network's range hide a route that the host has already? Ranges of old (may be NULL) are not asked about again. @return 0; -EBADMSG with refusal */
 _must_check_ int overlay_check_routes(struct overlay *overlay, const struct mesh *old, const struct mesh *new, struct refusal *refusal);
+
+/** Add what a mesh (NULL: nothing) wants on the interface: addresses and routes. */
+void overlay_wanted(const struct mesh *mesh, struct plumbing *plumbing);
 
 /** Addresses, routes, MTU, up: from what one mesh wants (NULL: from what a dump of the host shows to be ours) to what another wants (NULL: none). @return 0; negative errno */
 _must_check_ int overlay_plumb(struct overlay *overlay, const struct mesh *from, const struct mesh *to);

@@ -10,25 +10,6 @@
 #include "libipc/log.h"
 #include "libjournal/folder.h"
 
-#define WG_KEY_FILE_BYTES (8 + KEY_BYTES)
-
-/* -- Counters --------------------------------------------------------------------------------------------------------------------- */
-
-static void put_counter(uint8_t out[8], uint64_t value)
-{
-	for (unsigned i = 0; i < 8; i++)
-		out[i] = (uint8_t)(value >> (56 - 8 * i));
-}
-
-static uint64_t get_counter(const uint8_t in[8])
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < 8; i++)
-		value = value << 8 | in[i];
-	return value;
-}
-
 /* -- Keys ------------------------------------------------------------------------------------------------------------------------- */
 
 const uint8_t *state_host_key(const struct state *state)
@@ -38,75 +19,20 @@ const uint8_t *state_host_key(const struct state *state)
 
 static int host_key_open(struct state *state)
 {
-	uint8_t seed[crypto_sign_SEEDBYTES], public[KEY_BYTES];
-	ssize_t n = folder_read(state->folder, "host.key", seed, sizeof(seed));
+	int r = host_key_read(state->folder, state->host_secret);
 
-	if (n == -ENOENT) {
-		randombytes_buf(seed, sizeof(seed));
-		n = folder_write(state->folder, "host.key", seed, sizeof(seed));
-		n = n < 0 ? n : (ssize_t)sizeof(seed);
-	}
 	/* A damaged identity is not replaced behind the owner's back: the host would come back as a stranger. */
-	if (n >= 0 && n != (ssize_t)sizeof(seed))
-		n = -EBADMSG;
-	if (n >= 0)
-		(void)crypto_sign_seed_keypair(public, state->host_secret, seed);
-	sodium_memzero(seed, sizeof(seed));
-	if (n < 0)
-		return log_errno((int)n, "host.key cannot be used; restore it, or remove it to become a new host");
+	if (r < 0)
+		return log_errno(r, "host.key cannot be used; restore it, or remove it to become a new host");
 	host_id_of(state_host_key(state), &state->host);
 	return 0;
 }
 
-/* A new WireGuard key, with a counter above every one before, so that the old one cannot be brought back. */
-static int wg_key_make(struct state *state)
-{
-	uint8_t file[WG_KEY_FILE_BYTES];
-	uint64_t counter = state->wg_counter + 1;
-	int r;
-
-	/* If the file was lost, so was the counter; the time goes on in its stead. */
-	if (counter < (uint64_t)time(NULL))
-		counter = (uint64_t)time(NULL);
-	put_counter(file, counter);
-	randombytes_buf(file + 8, KEY_BYTES);
-	file[8] &= 248; /* clamped as `wg genkey` does (RFC 7748, 5) */
-	file[8 + 31] = (uint8_t)((file[8 + 31] & 127) | 64);
-	r = folder_write(state->folder, "wg.key", file, sizeof(file));
-	sodium_memzero(file, sizeof(file));
-	return r;
-}
-
-static int wg_key_open(struct state *state)
-{
-	uint8_t file[WG_KEY_FILE_BYTES];
-	ssize_t n = folder_read(state->folder, "wg.key", file, sizeof(file));
-
-	if (n == -ENOENT) {
-		n = wg_key_make(state);
-		if (n == 0)
-			n = folder_read(state->folder, "wg.key", file, sizeof(file));
-	}
-	if (n >= 0 && n != (ssize_t)sizeof(file))
-		n = -EBADMSG;
-	if (n >= 0) {
-		state->wg_counter = get_counter(file);
-		memcpy(state->wg_private, file + 8, KEY_BYTES);
-		(void)crypto_scalarmult_base(state->wg_public, state->wg_private);
-	}
-	sodium_memzero(file, sizeof(file));
-	return n < 0 ? log_errno((int)n, "wg.key cannot be used; remove it to make a new one") : 0;
-}
-
 static int starts_open(struct state *state)
 {
-	uint8_t file[8];
-	ssize_t n = folder_read(state->folder, "starts", file, sizeof(file));
-	uint64_t starts = n == (ssize_t)sizeof(file) ? get_counter(file) + 1 : 1;
-	int r;
+	uint64_t starts;
+	int r = folder_count(state->folder, "starts", &starts);
 
-	put_counter(file, starts);
-	r = folder_write(state->folder, "starts", file, sizeof(file));
 	if (r == -ENOSPC || r == -EDQUOT || r == -EROFS)
 		log_warning("the state folder cannot be written; receipts may be taken for old ones until it can");
 	else if (r < 0)
@@ -164,7 +90,9 @@ int state_open(const char *path, struct state *state)
 		return log_errno(errno, "cannot open the state folder %s", path);
 	r = host_key_open(state);
 	if (r == 0)
-		r = wg_key_open(state);
+		r = wg_keys_open(state->folder, &state->keys);
+	if (r < 0)
+		return log_errno(r, "wg.key cannot be used; remove it to make a new one");
 	if (r == 0)
 		r = starts_open(state);
 	if (r == 0)
@@ -176,7 +104,7 @@ void state_close(struct state *state)
 {
 	state->folder = close_fd(state->folder);
 	sodium_memzero(state->host_secret, sizeof(state->host_secret));
-	sodium_memzero(state->wg_private, sizeof(state->wg_private));
+	wg_keys_wipe(&state->keys);
 }
 
 int state_pin(struct state *state, const uint8_t root[static KEY_BYTES])
@@ -207,7 +135,7 @@ int state_unpin(struct state *state, bool forget_keys)
 	if (r == 0 && forget_keys)
 		r = folder_remove(state->folder, "host.key");
 	if (r == 0 && forget_keys)
-		r = wg_key_make(state); /* not just removed: the counter goes on */
+		r = wg_keys_renew(state->folder, &state->keys); /* not just removed: the counter goes on */
 	if (r == 0 && fsync(state->folder) < 0)
 		r = -errno;
 	if (r < 0)
@@ -216,8 +144,7 @@ int state_unpin(struct state *state, bool forget_keys)
 	state->locks.count = 0;
 	if (!forget_keys)
 		return 0;
-	r = host_key_open(state);
-	return r < 0 ? r : wg_key_open(state);
+	return host_key_open(state);
 }
 
 int state_take_keyset(struct state *state, const void *bytes, size_t n, const char **why)
@@ -274,10 +201,10 @@ int state_sign(const struct state *state, enum document_type type, const struct 
 	return envelope_sign(type, payload->bytes, payload->n, state->host_secret, envelope);
 }
 
-int state_statement(const struct state *state, struct statement *statement)
+int state_statement(const struct state *state, bool next, struct statement *statement)
 {
 	memcpy(statement->host_key, state_host_key(state), KEY_BYTES);
-	memcpy(statement->wg_key, state->wg_public, KEY_BYTES);
-	statement->counter = state->wg_counter;
+	memcpy(statement->wg_key, next ? state->keys.next_public : state->keys.public, KEY_BYTES);
+	statement->counter = next ? state->keys.next_counter : state->keys.counter;
 	return statement_sign(statement, &state->keyset.header.deployment, state->host_secret);
 }

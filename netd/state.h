@@ -3,7 +3,7 @@
  * netd's state folder: who this host is, whom it believes.
  *
  *   host.key   Ed25519 seed; makes the host's id. Never leaves.
- *   wg.key     counter (8 bytes, big endian) and X25519 private key
+ *   wg.key     libjournal/keys.h
  *   root.pub   the pinned root of the deployment
  *   keyset     the newest keyset, as signed
  *   starts     how often netd has started: the high half of the generations of what it signs
@@ -17,14 +17,13 @@
 #include "libdoc/host.h"
 #include "libdoc/keyset.h"
 #include "libdoc/locks.h"
+#include "libjournal/keys.h"
 
 struct state {
 	int folder;
 	struct id host;
 	uint8_t host_secret[SECRET_KEY_BYTES];
-	uint8_t wg_private[KEY_BYTES];
-	uint8_t wg_public[KEY_BYTES];
-	uint64_t wg_counter;
+	struct wg_keys keys;
 	bool pinned;
 	uint8_t root[KEY_BYTES];
 	bool deployed; /* keyset is valid */
@@ -61,5 +60,5 @@ struct document_header state_header(struct state *state);
 _must_check_ int state_sign(const struct state *state, enum document_type type, const struct pack_writer *payload,
 			    struct pack_writer *envelope);
 
-/** Fill in this host's signed statement for the deployment. */
-_must_check_ int state_statement(const struct state *state, struct statement *statement);
+/** Fill in this host's signed statement for the deployment, of its key or of the next one. */
+_must_check_ int state_statement(const struct state *state, bool next, struct statement *statement);

@@ -118,7 +118,7 @@ static void put_view(struct pack_writer *out, const struct netd *netd, const str
 	pack_put_bool(out, stale);
 	pack_put_u64(out, seconds_since(netd->fresh_ms));
 	pack_put_bytes(out, netd->state.host.b, ID_BYTES);
-	pack_put_bytes(out, netd->state.wg_public, KEY_BYTES);
+	pack_put_bytes(out, netd->state.keys.public, KEY_BYTES);
 	pack_put_u64(out, netd->overlay.listen_port);
 	pack_put_array(out, mesh ? mesh->network_count : 0);
 	for (unsigned i = 0; mesh && i < mesh->network_count; i++)

@@ -111,6 +111,9 @@ static int statement_check(struct walk *walk, const struct peer *old, const stru
 	char host[ID_TEXT];
 	int r;
 
+	if (new->next.counter && statement_verify(&new->next, &walk->signd->keyset.header.deployment) < 0)
+		return refuse(walk->refusal, "network %s: host %s did not sign the next WireGuard key that its entry carries", walk->network->name,
+			      id_format(&new->host, host));
 	if (old && memcmp(&old->statement, statement, sizeof(*statement)) == 0)
 		return 0;
 	if (statement_verify(statement, &walk->signd->keyset.header.deployment) < 0)

@@ -59,10 +59,10 @@ static int take(struct message *answer, struct grant *grant)
 	return 0;
 }
 
-int grant_ask(const char *path, struct grant *grant)
+int grant_ask(const char *path, bool next, struct grant *grant)
 {
 	_cleanup_free_ uint8_t *frame = malloc(FRAME_BYTES_MAX);
-	struct msg_tunnel_request request = { 0 };
+	struct msg_tunnel_request request = { .next = next };
 	_cleanup_close_ int fd = channel_dial(path);
 	struct message answer;
 	int r;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <net/if.h>
+#include <stdbool.h>
 
 #include "libipc/cleanup.h"
 
@@ -17,7 +18,8 @@ struct grant {
 /**
  * Ask, and wait for netd's answer, which may take as long as it has no network to be in.
  * @param path of netd's tunnel socket
+ * @param next ask for the second tunnel, which is there only while keys are being replaced
  * @param grant receives descriptors, close-on-exec, the caller's
  * @return 0; 1 this host's tunnel is the kernel's; -EPROTO what came is not a grant; other negative errno. Failures are logged.
  */
-_must_check_ int grant_ask(const char *path, struct grant *grant);
+_must_check_ int grant_ask(const char *path, bool next, struct grant *grant);

@@ -25,6 +25,7 @@ struct options {
 	const char *socket;
 	const char *user;
 	const char *program;
+	bool next;
 };
 
 static const char usage[] =
@@ -33,6 +34,7 @@ static const char usage[] =
 	"\n"
 	"  --socket PATH   netd's tunnel socket (/run/loopback/netd/tunnel.sock)\n"
 	"  --user NAME     started as root, become this user; without it, root is refused\n"
+	"  --next          wait until netd needs a second tunnel, for keys that are being replaced\n"
 	"  --program PATH  what to execute (/usr/bin/wireguard-go)\n"
 	"  --help          show this\n"
 	"  --version       show the version\n";
@@ -42,6 +44,7 @@ static int options_parse(int argc, char **argv, struct options *options)
 {
 	static const struct option known[] = {
 		{ "socket", required_argument, NULL, 's' }, { "user", required_argument, NULL, 'u' },
+		{ "next", no_argument, NULL, 'n' },
 		{ "program", required_argument, NULL, 'p' }, { "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' },	     { NULL, 0, NULL, 0 },
 	};
@@ -54,6 +57,8 @@ static int options_parse(int argc, char **argv, struct options *options)
 			options->user = optarg;
 		else if (c == 'p')
 			options->program = optarg;
+		else if (c == 'n')
+			options->next = true;
 		else if (c == 'h')
 			return printf("%s", usage) < 0 ? -EIO : 1;
 		else if (c == 'v')
@@ -119,7 +124,7 @@ int main(int argc, char **argv)
 		return r < 0 ? 2 : 0;
 	if (drop(&options) < 0)
 		return EXIT_FAILURE;
-	r = grant_ask(options.socket, &grant);
+	r = grant_ask(options.socket, options.next, &grant);
 	if (r > 0) {
 		log_notice("this host's tunnel is the kernel's; there is nothing to serve");
 		return EXIT_SUCCESS;

@@ -116,6 +116,12 @@ static const struct cli_option wait_options[] = {
 	END,
 };
 
+static const struct cli_option new_key_options[] = {
+	{ .name = "deadline", .value = "TIME", .help = "for a host and its peers to move over; default 5m" },
+	{ .name = "wait", .value = "TIME", .help = "until the job is over, at most 10m; tells how far it is", .lax = true },
+	END,
+};
+
 static const struct cli_option set_network_options[] = {
 	{ .name = "mtu", .value = "BYTES", .help = "of the tunnel, 1280 to 9000" },
 	{ .name = "keepalive", .value = "SECONDS", .help = "0 is off" },
@@ -181,6 +187,7 @@ static const struct cli_command commands[] = {
 	{ "network", "status", "NETWORK", "Show what each host has acknowledged", status_options, network_status },
 	{ "network", "set", "NETWORK", "Change a network's MTU, keepalive or ranges", set_network_options, network_set },
 	{ "network", "reapply", "NETWORK", "Sign a network anew for all of its hosts", wait_options, network_reapply },
+	{ "network", "rotate-keys", "NETWORK", "Replace the WireGuard keys of all hosts, losing no packet", new_key_options, network_rotate_keys },
 	{ "network", "lock", "NETWORK", "Let in only hosts that operators admit", lock_options, network_lock },
 	{ "network", "unlock", "NETWORK", "Leave it to the control plane again", list_options, network_unlock },
 	{ "network", "admission", "NETWORK", "Verify and show who is admitted, and who waits", NULL, network_admission },
@@ -201,6 +208,7 @@ static const struct cli_command commands[] = {
 	{ "host", "retire", "HOST", "Take a host out of everything, for good", NULL, host_retire },
 	{ "host", "endpoint", "HOST [ADDRESS:PORT]", "Say where peers reach a host", endpoint_options, host_endpoint },
 	{ "host", "reapply", "HOST", "Put a host's networks together anew, for it to apply", wait_options, host_reapply },
+	{ "host", "rotate-key", "HOST", "Replace a host's WireGuard key, losing no packet", new_key_options, host_rotate_key },
 
 	{ "job", "list", "", "List what is under way, and what was", NULL, job_list },
 	{ "job", "show", "JOB-ID", "Show a job and who is outstanding", NULL, job_show },

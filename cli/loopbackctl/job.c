@@ -229,6 +229,36 @@ int network_reapply(struct cli *cli, const struct cli_args *args)
 	return reapply(cli, args, "networks");
 }
 
+/* -- Keys ------------------------------------------------------------------------------------------------------------- */
+
+static int rotate(struct cli *cli, const struct cli_args *args, const char *objects, const char *verb)
+{
+	_cleanup_json_ json_t *started = NULL, *body = json_object();
+	char path[API_PATH_MAX];
+	uint64_t seconds, deadline = 0;
+	int r = wait_read(cli, args, &seconds);
+
+	if (!r && cli_has(args, "deadline"))
+		r = duration_parse(&cli->voice, "deadline", cli_value(args, "deadline"), &deadline);
+	if (!r && deadline)
+		(void)json_object_set_new(body, "deadline_s", json_integer((json_int_t)deadline));
+	if (!r)
+		r = api_path(cli, path, objects, args->words[0], verb, NULL);
+	if (!r)
+		r = api_call(cli, "POST", path, body, &started);
+	return r ? r : job_started(cli, args, started);
+}
+
+int host_rotate_key(struct cli *cli, const struct cli_args *args)
+{
+	return rotate(cli, args, "hosts", "rotate-key");
+}
+
+int network_rotate_keys(struct cli *cli, const struct cli_args *args)
+{
+	return rotate(cli, args, "networks", "rotate-keys");
+}
+
 /* -- Bridges ------------------------------------------------------------------------------------------------------------- */
 
 static const struct column bridge_columns[] = {

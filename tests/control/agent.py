@@ -18,6 +18,7 @@ class Agent:
         self.host, self.transport = wire.Key(f"host {seed}"), wire.Key(f"transport {seed}")
         self.wg_key = hashlib.sha256(f"wg {seed}".encode()).digest()
         self.counter, self.registrations, self.receipts = 1, 0, 0
+        self.next_key = None  # (key, counter) that is to follow
         self.deployment = plane.deployment
         self.port = 51820
         self.addresses = []           # underlay, "192.0.2.1:51820"
@@ -41,7 +42,7 @@ class Agent:
         self.registrations += 1 if new else 0
         payload = [wire.header(self.deployment, wire.ZERO_ID, self.id, 1, self.registrations), self.host.public,
                    [self.wg_key, self.counter, wire.statement(self.host, self.wg_key, self.counter, self.deployment)],
-                   self.transport.public, self.port, "userspace", "0.1.0", [wire.endpoint(text) for text in self.addresses]]
+                   wire.next_of(self.host, self.next_key, self.deployment), self.transport.public, self.port, "userspace", "0.1.0", [wire.endpoint(text) for text in self.addresses]]
         return wire.envelope(wire.REGISTRATION, payload, self.host)
 
     def rekey(self, word="new"):
@@ -49,12 +50,12 @@ class Agent:
         self.wg_key = hashlib.sha256(self.wg_key + word.encode()).digest()
         self.counter += 1
 
-    def receipt(self, outcome=1, code="", reason="", entries=None, confirm=1, mended=0):
+    def receipt(self, outcome=1, code="", reason="", entries=None, confirm=1, mended=0, moving=0):
         """A signed receipt for what is in force, or for these entries. confirm: as enum confirm of libdoc/host.h"""
         self.receipts += 1
         payload = [wire.header(self.deployment, wire.ZERO_ID, self.id, 1, self.receipts), outcome, code, reason,
                    [entry[:5] for entry in (entries if entries is not None else self.entries.values())], 1500, len(self.entries),
-                   confirm, mended]
+                   confirm, mended, moving]
         return wire.envelope(wire.RECEIPT, payload, self.host)
 
     # -- requests

@@ -167,7 +167,7 @@ def test_a_parked_poll_wakes_for_what_is_reached_over_a_bridge(two):
     begun = time.monotonic()
     first.apply(wait=20)
     assert time.monotonic() - begun < 10
-    assert first.peers(lab)[second.id][5], "the endpoint"
+    assert first.peers(lab)[second.id][6], "the endpoint"
     third = Agent(plane, 3).enrolled(plane.token(["lab"]))
     first.apply(wait=20)
     assert third.id in first.peers(lab)

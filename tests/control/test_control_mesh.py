@@ -167,7 +167,7 @@ def test_endpoints_operator_then_reported_then_seen(plane, enrolled):
 
     def seen_by_other():
         other.apply()
-        return other.peers(plane.network)[host.id][5]
+        return other.peers(plane.network)[host.id][6]
 
     assert seen_by_other() == [wire.endpoint("127.0.0.1:51820")]
     host.addresses = ["192.0.2.9:51820", "[2001:db8::9]:51820", "192.0.2.10:51820"]
@@ -193,7 +193,7 @@ def test_a_host_that_moves_is_told_once_a_minute(folder):
 
     def seen_by_other(host):
         other.apply()
-        return other.peers(network)[host.id][5]
+        return other.peers(network)[host.id][6]
 
     for host in (nat, fixed):
         host.from_address = "198.51.100.2"

@@ -63,7 +63,7 @@ class Hostile:
         """Ask for a host's document."""
         generation = more.get("generation", self.generations.get(host.id, 0) + 1)
         payload = [wire.header(DEPLOYMENT, more.get("organization", ORG), host.id, 1, generation), "h",
-                   [[network, [wire.prefix(text) for text in (addresses or [host.address])]] for network, addresses in networks]]
+                   [[network, [wire.prefix(text) for text in (addresses or [host.address])]] for network, addresses in networks], 0]
         answer = self.client.sign(wire.HOST, payload)
         if answer and answer[0] == SIGN_DONE:
             self.generations[host.id] = generation
@@ -294,7 +294,10 @@ FORGED = [
     ("one address too many, another's", lambda: Host(3).peer(["10.1.77.1/32", Host(1).address]), "another host's"),
     ("a range", lambda: Host(3).peer(["10.1.128.0/17"]), "malformed"),
     ("the whole world", lambda: Host(3).peer(["0.0.0.0/0"]), "malformed"),
-    ("no address", lambda: entry_with(Host(3), _4=[]), "malformed"),
+    ("no address", lambda: entry_with(Host(3), _5=[]), "malformed"),
+    ("a next key that nobody vouches for", lambda: entry_with(Host(3), _4=[bytes(32), 2, bytes(64)]), "did not sign the next"),
+    ("another host's next key", lambda: entry_with(Host(3), _4=wire.next_of(wire.Key("other"), (bytes(32), 2), DEPLOYMENT)), "did not sign the next"),
+    ("a next key that is no later", lambda: entry_with(Host(3), _4=wire.next_of(Host(3).key, (bytes(32), 1), DEPLOYMENT)), "malformed"),
     ("the WireGuard key of another", lambda: Host(3, wg_key=Host(1).wg_key).peer(), "WireGuard key of another"),
 ]
 

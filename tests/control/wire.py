@@ -170,9 +170,14 @@ def statement(host, wg_key, counter, deployment):
     return host.sign(pae("loopback/statement/1", pack([deployment, host.public, wg_key, counter])))
 
 
-def peer(host, wg_key, counter, deployment, addresses, endpoints=()):
+def next_of(host, next_key, deployment):
+    """(key, counter) of the key that is to follow, as registrations and peer entries have it; None: none."""
+    return [next_key[0], next_key[1], statement(host, next_key[0], next_key[1], deployment)] if next_key else []
+
+
+def peer(host, wg_key, counter, deployment, addresses, endpoints=(), next_key=None):
     """A peer's entry in a trie."""
-    return [host.public, wg_key, counter, statement(host, wg_key, counter, deployment), [prefix(text) for text in addresses],
+    return [host.public, wg_key, counter, statement(host, wg_key, counter, deployment), next_of(host, next_key, deployment), [prefix(text) for text in addresses],
             [endpoint(text) for text in endpoints]]
 
 

@@ -18,6 +18,8 @@ LISTEN_PORT = 51820
 class Fleet:
     """The control plane on host cp and the hosts h1, h2 ... of one network."""
 
+    services = ("loopback-netd", "loopback-fetchd", "loopback-wg")  # of each host
+
     def __init__(self, folder, prefix, programs=None, tied=True):
         """
         @param folder, prefix, tied  as for rig.Rig
@@ -104,7 +106,7 @@ class Fleet:
         host = self.rig.add_host(name, address, {CONTROL_NAME: rig.CONTROL_ADDRESS})
         wanted = {"netd": f"--interface lb0 --listen-port {LISTEN_PORT}"}
         wanted.update(options or {})
-        host.start("loopback-netd", "loopback-fetchd", "loopback-wg", options=wanted)
+        host.start(*self.services, options=wanted)
         return host
 
     def enroll(self, name, token=None):

@@ -35,7 +35,7 @@ START_TEST(a_first_mesh_is_noted)
 
 	ck_assert_ptr_nonnull(owner);
 	ck_assert(id_equal(owner, &peer.host));
-	owner = owners_of_key(world.owners, world.state.wg_public);
+	owner = owners_of_key(world.owners, world.state.keys.public);
 	ck_assert(owner && id_equal(owner, &world.state.host));
 }
 END_TEST
@@ -156,7 +156,7 @@ START_TEST(a_network_that_goes_takes_its_addresses_along)
 	world_put(&world, 0, &heir);
 	ck_assert_accepted(&world, world_accept(&world, mesh, &less));
 	ck_assert_ptr_null(owners_of_key(world.owners, gone.statement.wg_key));
-	ck_assert_ptr_nonnull(owners_of_key(world.owners, world.state.wg_public));
+	ck_assert_ptr_nonnull(owners_of_key(world.owners, world.state.keys.public));
 }
 END_TEST
 
@@ -181,7 +181,7 @@ START_TEST(this_hosts_key_for_another_host_is_refused)
 	struct peer thief = world_peer(&world, 30);
 	struct actor host = host_of(30);
 
-	memcpy(thief.statement.wg_key, world.state.wg_public, KEY_BYTES);
+	memcpy(thief.statement.wg_key, world.state.keys.public, KEY_BYTES);
 	peer_vouch(&thief, &host, &world.deployment);
 	world_put(&world, 0, &thief);
 	ck_assert_refused(&world, world_accept(&world, mesh, &next), "own-key");
@@ -530,7 +530,7 @@ START_TEST(notes_after_many_changes_are_those_of_a_first_look)
 		}
 	}
 	ck_assert_int_eq(mesh_note_all(world.blobs, NULL, world.owners), 0);
-	ck_assert_ptr_null(owners_of_key(world.owners, world.state.wg_public));
+	ck_assert_ptr_null(owners_of_key(world.owners, world.state.keys.public));
 }
 END_TEST
 

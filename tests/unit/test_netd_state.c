@@ -65,12 +65,12 @@ START_TEST(keys_are_made_once_and_survive)
 	uint8_t public[KEY_BYTES];
 
 	ck_assert_mem_eq(first.host_secret, second.host_secret, SECRET_KEY_BYTES);
-	ck_assert_mem_eq(first.wg_private, second.wg_private, KEY_BYTES);
+	ck_assert_mem_eq(first.keys.private, second.keys.private, KEY_BYTES);
 	ck_assert(id_equal(&first.host, &second.host));
-	ck_assert_uint_eq(first.wg_counter, second.wg_counter);
+	ck_assert_uint_eq(first.keys.counter, second.keys.counter);
 	ck_assert_uint_gt(second.sequence, first.sequence); /* receipts go on from one start to the next */
-	ck_assert_int_eq(crypto_scalarmult_base(public, first.wg_private), 0);
-	ck_assert_mem_eq(public, first.wg_public, KEY_BYTES);
+	ck_assert_int_eq(crypto_scalarmult_base(public, first.keys.private), 0);
+	ck_assert_mem_eq(public, first.keys.public, KEY_BYTES);
 	ck_assert(!first.pinned && !first.deployed);
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
 		struct stat stat;
@@ -87,7 +87,7 @@ START_TEST(two_hosts_are_two_hosts)
 	_cleanup_state_ struct state first = opened(&one), second = opened(&other);
 
 	ck_assert(!id_equal(&first.host, &second.host));
-	ck_assert_mem_ne(first.wg_private, second.wg_private, KEY_BYTES);
+	ck_assert_mem_ne(first.keys.private, second.keys.private, KEY_BYTES);
 }
 END_TEST
 
@@ -382,8 +382,8 @@ START_TEST(leaving_for_good_makes_a_new_host)
 	ck_assert_int_eq(state_pin(&after, ceremony.root.key), 0);
 	ck_assert_int_eq(state_unpin(&after, true), 0);
 	ck_assert(!id_equal(&before.host, &after.host));
-	ck_assert_mem_ne(before.wg_private, after.wg_private, KEY_BYTES);
-	ck_assert_uint_gt(after.wg_counter, before.wg_counter); /* an old key cannot come back under a new counter */
+	ck_assert_mem_ne(before.keys.private, after.keys.private, KEY_BYTES);
+	ck_assert_uint_gt(after.keys.counter, before.keys.counter); /* an old key cannot come back under a new counter */
 	state_close(&after);
 	_cleanup_state_ struct state again = opened(&folder);
 	ck_assert(!again.pinned);
@@ -407,7 +407,7 @@ START_TEST(what_netd_signs_verifies_by_its_host_key)
 	next = state_header(&state);
 	ck_assert_uint_eq(registration.header.epoch, 3);
 	ck_assert_uint_gt(next.generation, registration.header.generation);
-	ck_assert_int_eq(state_statement(&state, &registration.statement), 0);
+	ck_assert_int_eq(state_statement(&state, false, &registration.statement), 0);
 	ck_assert_int_eq(statement_verify(&registration.statement, &ceremony.deployment), 0);
 	ck_assert_int_eq(statement_verify(&registration.statement, &other), -EKEYREJECTED);
 	ck_assert_int_eq(registration_encode(&registration, &payload), 0);
@@ -425,7 +425,7 @@ START_TEST(closing_wipes_the_keys)
 	state_close(&state);
 	ck_assert_int_eq(state.folder, -1);
 	ck_assert(sodium_is_zero(state.host_secret, sizeof(state.host_secret)));
-	ck_assert(sodium_is_zero(state.wg_private, sizeof(state.wg_private)));
+	ck_assert(sodium_is_zero(state.keys.private, sizeof(state.keys.private)));
 }
 END_TEST
 

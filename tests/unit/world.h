@@ -46,7 +46,7 @@ static inline struct peer world_self(const struct world *world, uint32_t address
 {
 	struct peer self = peer_unsigned(address);
 
-	memcpy(self.statement.wg_key, world->state.wg_public, KEY_BYTES);
+	memcpy(self.statement.wg_key, world->state.keys.public, KEY_BYTES);
 	peer_vouch(&self, &world->host, &world->deployment);
 	return self;
 }
@@ -97,9 +97,9 @@ static inline struct world world_new(void)
 	world.state.folder = -1;
 	memcpy(world.state.host_secret, world.host.secret, SECRET_KEY_BYTES);
 	host_id_of(world.host.key, &world.state.host);
-	dice_fill(&dice, world.state.wg_private, KEY_BYTES);
-	ck_assert_int_eq(crypto_scalarmult_base(world.state.wg_public, world.state.wg_private), 0);
-	world.state.wg_counter = 1;
+	dice_fill(&dice, world.state.keys.private, KEY_BYTES);
+	ck_assert_int_eq(crypto_scalarmult_base(world.state.keys.public, world.state.keys.private), 0);
+	world.state.keys.counter = 1;
 	world.state.pinned = world.state.deployed = true;
 	memcpy(world.state.root, world.root.key, KEY_BYTES);
 	world.state.keyset = keyset_of(&world.root, &world.online, world.deployment, 1);
