@@ -13,7 +13,7 @@ import fleet as fleets
 import fleetview
 import rig as rigs
 
-PREFIX = os.environ.get("FLEET_PREFIX", "lbt") + "k"
+PREFIX = os.environ.get("FLEET_PREFIX", "lbt") + "o"
 FOLDER = os.path.join(rigs.ROOT, "build/netns-" + PREFIX)
 NAMES = ("h1", "h2", "h3")
 
