@@ -2,16 +2,13 @@
 /* Bridges, re-applying, and the jobs that both are: started, shown, waited for. */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli/loopbackctl/api.h"
 #include "cli/loopbackctl/table.h"
+#include "cli/loopbackctl/waiting.h"
 #include "cli/loopbackctl/words.h"
 
 #define WAIT_DEFAULT_S 600 /* longer than the control plane waits for a host that is there */
-#define WAIT_MAX_S 86400
-#define POLL_FIRST_MS 200
-#define POLL_LAST_MS 2000
 
 static const struct column job_columns[] = {
 	{ "KIND", "kind", AS_TEXT },   { "OF", "label", AS_TEXT },	    { "STATE", "state", AS_TEXT },     { "DONE", "done", AS_NUMBER },
@@ -50,40 +47,20 @@ static json_int_t number_of(const json_t *object, const char *key)
 
 /* -- Waiting --------------------------------------------------------------------------------------------------------- */
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static void pause_ms(uint64_t ms)
-{
-	struct timespec time = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
-
-	(void)nanosleep(&time, NULL);
-}
-
-/* One line on stderr when something moved: no terminal tricks, so that it reads as well in a log. */
-static void tell_progress(const struct cli *cli, const json_t *state, char last[static 512])
+static void progress(const json_t *state, char line[static PROGRESS_BYTES])
 {
 	const json_t *first = json_array_get(json_object_get(state, "outstanding"), 0);
 	const char *error = text_of(state, "error");
-	char line[512], clean[256];
+	char clean[256];
 
 	if (strcmp(text_of(state, "state"), "waiting") == 0)
-		(void)snprintf(line, sizeof(line), "%s: not signed yet%s%s", text_of(state, "kind"), error[0] ? ": " : "",
+		(void)snprintf(line, PROGRESS_BYTES, "%s: not signed yet%s%s", text_of(state, "kind"), error[0] ? ": " : "",
 			       cli_clean(clean, sizeof(clean), error, strlen(error)));
 	else
-		(void)snprintf(line, sizeof(line),
-			       "%s: %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " hosts have acknowledged%s%s%s%s%s", text_of(state, "kind"),
+		(void)snprintf(line, PROGRESS_BYTES,
+			       "%s: %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " hosts have acknowledged%s%s%s%s", text_of(state, "kind"),
 			       number_of(state, "done"), number_of(state, "total"), first ? "; waiting for " : "", text_of(first, "name"),
-			       first ? ", which is " : "", text_of(first, "state"), "");
-	if (strcmp(line, last) == 0)
-		return;
-	memcpy(last, line, sizeof(line));
-	cli_note(&cli->voice, "%s", line);
+			       first ? ", which is " : "", text_of(first, "state"));
 }
 
 static bool over(const json_t *state)
@@ -91,47 +68,26 @@ static bool over(const json_t *state)
 	return strcmp(text_of(state, "state"), "done") == 0 || strcmp(text_of(state, "state"), "failed") == 0;
 }
 
-/* Ask again until it is over. *state is what was last heard. */
+/* Until it is over. *state is what was last heard. */
 static int wait_over(struct cli *cli, uint64_t seconds, json_t **state)
 {
-	uint64_t deadline = now_ms() + seconds * 1000;
-	uint64_t pause = POLL_FIRST_MS;
-	char path[API_PATH_MAX];
-	char last[512] = "";
+	char path[API_PATH_MAX], line[PROGRESS_BYTES];
 	int r = api_path(cli, path, "jobs", text_of(*state, "id"), NULL);
 
-	while (!r && !over(*state)) {
-		json_t *newer = NULL;
-		uint64_t now = now_ms();
-
-		tell_progress(cli, *state, last);
-		if (now >= deadline)
-			return cli_fail(&cli->voice, CLI_REFUSED, "not-over", "job %s is not over yet; it goes on: loopbackctl job show",
-					text_of(*state, "id"));
-		pause_ms(pause < deadline - now ? pause : deadline - now);
-		pause = pause * 3 / 2 < POLL_LAST_MS ? pause * 3 / 2 : POLL_LAST_MS;
-		r = api_call(cli, "GET", path, NULL, &newer);
-		if (!r) {
-			json_decref(*state);
-			*state = newer;
-		}
-	}
 	if (!r)
-		tell_progress(cli, *state, last);
+		r = waiting_until(cli, path, seconds, over, progress, state);
+	if (r == CLI_REFUSED && !over(*state))
+		return cli_fail(&cli->voice, CLI_REFUSED, "not-over", "job %s is not over yet; it goes on: loopbackctl job show", text_of(*state, "id"));
+	if (!r) {
+		progress(*state, line);
+		cli_note(&cli->voice, "%s", line);
+	}
 	return r;
 }
 
 static int wait_read(struct cli *cli, const struct cli_args *args, uint64_t *seconds)
 {
-	const char *patience = cli_value(args, "wait");
-	int r = CLI_OK;
-
-	*seconds = WAIT_DEFAULT_S;
-	if (patience)
-		r = duration_parse(&cli->voice, "wait", patience, seconds);
-	if (!r && *seconds > WAIT_MAX_S)
-		r = cli_fail(&cli->voice, CLI_USAGE, "usage", "--wait %s: at most a day", patience);
-	return r;
+	return waiting_read(cli, args, WAIT_DEFAULT_S, seconds);
 }
 
 /* A job that failed fails the command; hosts that are away do not. */

@@ -3,16 +3,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli/loopbackctl/api.h"
 #include "cli/loopbackctl/table.h"
+#include "cli/loopbackctl/waiting.h"
 #include "cli/loopbackctl/words.h"
 
 #define WAIT_DEFAULT_S 60
-#define WAIT_MAX_S 86400
-#define POLL_FIRST_MS 200 /* convergence is a matter of a second or two */
-#define POLL_LAST_MS 2000
 
 static int print_status(struct cli *cli, json_t *status)
 {
@@ -74,83 +71,38 @@ static const char *text_of(const json_t *object, const char *key)
 	return json_string_value(json_object_get(object, key));
 }
 
-/* One line on stderr when something moved: no terminal tricks, so that it reads as well in a log. */
-static void tell_progress(const struct cli *cli, const json_t *status, char last[static 512])
+static void progress(const json_t *status, char line[static PROGRESS_BYTES])
 {
 	const json_t *behind;
 	size_t done = count_acknowledged(status, &behind);
 	size_t all = json_array_size(json_object_get(status, "hosts"));
 	const char *outcome = text_of(behind, "outcome"), *reason = text_of(behind, "reason");
-	char line[512];
 
-	(void)snprintf(line, sizeof(line), "generation %" JSON_INTEGER_FORMAT ": %zu of %zu hosts have acknowledged%s%s%s%s%s%s",
+	(void)snprintf(line, PROGRESS_BYTES, "generation %" JSON_INTEGER_FORMAT ": %zu of %zu hosts have acknowledged%s%s%s%s%s%s",
 		       json_integer_value(json_object_get(status, "generation")), done, all, behind ? "; waiting for " : "",
 		       behind && text_of(behind, "name") ? text_of(behind, "name") : "", outcome ? ", whose last result is " : "",
 		       outcome ? outcome : "", outcome && reason && reason[0] ? ": " : "", outcome && reason ? reason : "");
-	if (strcmp(line, last) == 0)
-		return;
-	memcpy(last, line, sizeof(line));
-	cli_note(&cli->voice, "%s", line);
 }
 
-static uint64_t now_ms(void)
+static bool converged(const json_t *status)
 {
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static void pause_ms(uint64_t ms)
-{
-	struct timespec time = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
-
-	(void)nanosleep(&time, NULL);
-}
-
-/* Ask again until it has converged or time is up; the last status stays in *status. */
-static int wait_converged(struct cli *cli, const char *path, uint64_t seconds, json_t **status)
-{
-	uint64_t deadline = now_ms() + seconds * 1000;
-	uint64_t pause = POLL_FIRST_MS;
-	char last[512] = "";
-
-	while (!json_is_true(json_object_get(*status, "converged"))) {
-		json_t *newer = NULL;
-		uint64_t now = now_ms();
-		int r;
-
-		tell_progress(cli, *status, last);
-		if (now >= deadline)
-			return CLI_REFUSED;
-		pause_ms(pause < deadline - now ? pause : deadline - now);
-		pause = pause * 3 / 2 < POLL_LAST_MS ? pause * 3 / 2 : POLL_LAST_MS;
-		r = api_call(cli, "GET", path, NULL, &newer);
-		if (r)
-			return r;
-		json_decref(*status);
-		*status = newer;
-	}
-	return CLI_OK;
+	return json_is_true(json_object_get(status, "converged"));
 }
 
 int network_status(struct cli *cli, const struct cli_args *args)
 {
 	_cleanup_json_ json_t *status = NULL;
-	const char *patience = cli_value(args, "wait");
-	uint64_t seconds = WAIT_DEFAULT_S;
+	uint64_t seconds;
 	char path[API_PATH_MAX];
 	int waited = CLI_OK;
 	int r = api_path(cli, path, "networks", args->words[0], "status", NULL);
 
-	if (!r && patience)
-		r = duration_parse(&cli->voice, "wait", patience, &seconds);
-	if (!r && seconds > WAIT_MAX_S)
-		r = cli_fail(&cli->voice, CLI_USAGE, "usage", "--wait %s: at most a day", patience);
+	if (!r)
+		r = waiting_read(cli, args, WAIT_DEFAULT_S, &seconds);
 	if (!r)
 		r = api_call(cli, "GET", path, NULL, &status);
 	if (!r && cli_has(args, "wait"))
-		r = waited = wait_converged(cli, path, seconds, &status);
+		r = waited = waiting_until(cli, path, seconds, converged, progress, &status);
 	if (r == CLI_UNREACHABLE || (r && !waited))
 		return r;
 	r = print_status(cli, status);

@@ -279,6 +279,7 @@ def scale_bytes(results):
     with swarms.Place() as place:
         swarm = place.begin()
         for size in (100, 1000, 10000, 50000):
+            swarm("drop")  # a host that polls for each of thousands of changes a second is asked to slow down
             swarm(f"enroll {size - members} 8")
             members = size + 1  # and the guest below
             swarm("active 20")
