@@ -101,38 +101,38 @@ def test_a_setting_reaches_the_interface(fleet):
 
 def test_a_cloned_disk(fleet):
     """A host's folder in another machine: both are named, the second has no tunnel and says what to do, peers stay with the first."""
-    first = fleet.add("h27")
+    first = fleet.add("h77")
     fleet.wait_converged()
-    address, key = fleet.overlay("h27"), fleetview.status(fleet, "h27")["public_key"]
+    address, key = fleet.overlay("h77"), fleetview.status(fleet, "h77")["public_key"]
     try:
-        fleetview.reach(fleet, [("h1", address), ("h27", fleet.overlay("h1"))])
-        clone = fleet.rig.add_host("h26", "198.18.1.26", {"control.demo": rigs.CONTROL_ADDRESS})
+        fleetview.reach(fleet, [("h1", address), ("h77", fleet.overlay("h1"))])
+        clone = fleet.rig.add_host("h76", "198.18.1.76", {"control.demo": rigs.CONTROL_ADDRESS})
         rigs.run("cp", "-a", first.folder + "/lib/.", clone.folder + "/lib")
         clone.start(*first.services, options=first.options)
-        rigs.wait_until("both are named", lambda: fleet.ctl("host", "show", "h27")["duplicate"], 30)
-        shown = fleet.ctl("host", "show", "h27")
+        rigs.wait_until("both are named", lambda: fleet.ctl("host", "show", "h77")["duplicate"], 30)
+        shown = fleet.ctl("host", "show", "h77")
         assert (shown["duplicate"]["first_address"], shown["duplicate"]["second_address"]) == (first.address, clone.address)
         assert shown["state"] == "degraded" and clone.address in shown["state_reason"]
 
         def told():
             return "loopback leave --force --forget-keys" in clone.enter("loopback", "status", check=False).stdout
         rigs.wait_until("the second says what to do", told, 30)
-        rigs.wait_until("the second has no peers", lambda: fleetview.peers(fleet, "h26") == {}, 30)
+        rigs.wait_until("the second has no peers", lambda: fleetview.peers(fleet, "h76") == {}, 30)
         # Once it is silent, the first one's tunnels are all there is.
-        fleetview.reach(fleet, [("h27", fleet.overlay("h1")), ("h27", fleet.overlay("h2"))], 25)
+        fleetview.reach(fleet, [("h77", fleet.overlay("h1")), ("h77", fleet.overlay("h2"))], 25)
         fleetview.reach(fleet, [("h1", address), ("h2", address)])
         for name in ("h1", "h2"):
             assert fleetview.peers(fleet, name)[key][0] == f"{first.address}:51820"
-        assert fleet.ctl("host", "show", "h27")["seen_address"] == first.address
+        assert fleet.ctl("host", "show", "h77")["seen_address"] == first.address
 
         # What it was told to do makes another host of it, and leaves the first one where it is.
         clone.enter("loopback", "leave", "--force", "--forget-keys")
-        fleet.enroll("h26")
+        fleet.enroll("h76")
         fleet.wait_converged()
-        assert fleet.overlay("h26") != address and fleet.overlay("h27") == address
-        fleetview.reach(fleet, [("h26", address), ("h1", fleet.overlay("h26")), ("h1", address)])
+        assert fleet.overlay("h76") != address and fleet.overlay("h77") == address
+        fleetview.reach(fleet, [("h76", address), ("h1", fleet.overlay("h76")), ("h1", address)])
     finally:
-        for name in ("h26", "h27"):
+        for name in ("h76", "h77"):
             if name in fleet.rig.hosts:
                 fleet.host(name).enter("loopback", "leave", "--force", check=False)
                 fleet.host(name).stop()
