@@ -9,6 +9,9 @@
 
 #include "libipc/types.h"
 
+#define WG_KEY_AT 8                           /* in the file: the private key that is in force */
+#define WG_NEXT_KEY_AT (8 + KEY_BYTES + 8 + 8) /* the next one's, if the file is as long as that */
+
 /** The host's own key: a seed in host.key, made if it is missing. @return 0; -EBADMSG it is damaged; negative errno */
 _must_check_ int host_key_read(int folder, uint8_t secret[static SECRET_KEY_BYTES]);
 

@@ -11,6 +11,7 @@
 
 #include "cli/common/file.h"
 #include "libipc/pack.h"
+#include "libjournal/keys.h"
 
 #define ETC "/etc/loopback"
 #define STATE "/var/lib/loopback"
@@ -54,7 +55,20 @@ int secrets_parse(const char *bytes, size_t n, struct secrets *secrets)
 
 /* -- State folders ----------------------------------------------------------------------------------------------------------- */
 
-/* host.key, wg.key, transport.key, online.key: the key is what the file ends with. */
+/* libjournal/keys.h: the WireGuard key in force, and the next one while it is being replaced. */
+static void wg_key_file(const char *path)
+{
+	static const size_t places[] = { WG_KEY_AT, WG_NEXT_KEY_AT };
+	char bytes[256];
+	ssize_t n = file_read(path, bytes, sizeof(bytes));
+
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		if (n >= (ssize_t)(places[i] + KEY_BYTES))
+			tell_secret(bytes + places[i], KEY_BYTES);
+	sodium_memzero(bytes, sizeof(bytes));
+}
+
+/* host.key, transport.key, online.key: the key is what the file ends with. */
 static void key_file(const char *path)
 {
 	char bytes[256];
@@ -284,7 +298,7 @@ int secrets_gather(void)
 	if (!freopen("/dev/null", "w", stderr))
 		return 1;
 	key_file(STATE "/netd/host.key");
-	key_file(STATE "/netd/wg.key");
+	wg_key_file(STATE "/netd/wg.key");
 	key_file(STATE "/fetchd/transport.key");
 	key_file(STATE "/signd/online.key");
 	link_file(STATE "/fetchd/link");

@@ -65,7 +65,7 @@ def secrets_of(host):
                               ("online key", "signd/online.key", 0)):
         path = "/var/lib/loopback/" + path
         if host.enter("test", "-e", path, check=False).returncode == 0:
-            found[name] = base64.b64decode(host.enter("base64", path).stdout)[begin:]
+            found[name] = base64.b64decode(host.enter("base64", path).stdout)[begin:begin + 32]
             assert len(found[name]) == 32, name
     if host.enter("test", "-e", "/var/lib/loopback/controld/admin.credential", check=False).returncode == 0:
         line = host.enter("cat", "/var/lib/loopback/controld/admin.credential").stdout.strip()
@@ -151,10 +151,24 @@ def test_what_is_in_it(fleet, place):
     assert len(listed) == len(pieces)
 
 
-def test_no_secret_of_a_host_in_any_form(fleet, place, stand, planted):
+@pytest.fixture(name="next_key")
+def next_key_of_h1(fleet):
+    """A next WireGuard key in h1's file, as while it is being replaced (libjournal/keys.h); netd reads the file when it starts."""
+    path, key = os.path.join(fleet.host("h1").folder, "lib/netd/wg.key"), os.urandom(32)
+    with open(path, "r+b") as file:
+        before = file.read()
+        assert len(before) == 48
+        file.write((2).to_bytes(8, "big") + key)
+    yield key
+    with open(path, "r+b") as file:
+        file.truncate(len(before))
+
+
+def test_no_secret_of_a_host_in_any_form(fleet, place, stand, planted, next_key):
     """The journal holds every secret in every form, environment files hold some; the bundle none, and the rest of the lines."""
     host = fleet.host("h1")
     secrets = secrets_of(host)
+    secrets["next WireGuard key"] = next_key
     assert {"host key", "WireGuard key", "transport key"} <= set(secrets)
     secrets["proxy password"] = PROXY_PASSWORD.encode()
     secrets["proxy, user and password"] = f"{PROXY_USER}:{PROXY_PASSWORD}".encode()
