@@ -15,8 +15,10 @@
 #include "libipc/log.h"
 
 #define TICK_MS 500      /* how exactly a wait ends */
-#define ATTEMPTS_MAX 3   /* heads asked for before the host is sent away */
+#define ATTEMPTS_MAX 3   /* heads asked for before the host is sent away, while nothing changes */
+#define OVERTAKEN_MS 15000 /* how long changes may overtake its heads before the host is sent away; fetchd waits for 20 s at least */
 #define CALM_DIVISOR 20  /* after a batch of n answers the next waits n/20 ms: a storm of changes is told in batches */
+#define CALM_MIN_MS 100  /* but at least so long: a host whose every answer is followed by two polls makes no more than 20 a second, of 48 */
 
 struct poll {
 	struct poll *next, *previous;
@@ -28,6 +30,7 @@ struct poll {
 	bool woken;        /* something changed: to be answered with the next batch */
 	bool asking;       /* a head is on its way */
 	unsigned attempts;
+	uint64_t overtaken; /* since when changes overtake its heads, loop_now_ms(); 0: they do not */
 	unsigned have_count, named_count;
 	struct head_entry *have;  /* of the host */
 	struct head_entry *named; /* in the head that is on its way; NULL otherwise */
@@ -45,6 +48,7 @@ struct polls {
 };
 
 static void poll_ask(struct poll *poll);
+static void batch_soon(struct polls *polls);
 
 /* -- The list ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -193,21 +197,37 @@ static int parts_write(struct poll *poll, struct view head, struct parts *parts)
 	return parts->own.error;
 }
 
-/* signd does not know what we named, or no more. Ask again with what is current; if that is the same, a crash left the two apart. */
-static void head_refused(struct poll *poll, const struct sign_refusal *refusal)
+/*
+ * Has something changed while the head was signed? Then nothing is wrong, and asking at once would only be overtaken by the next change: while hosts join by the
+ * hundred a second, three heads in a row would be. It is told with the next batch.
+ */
+static bool overtaken(struct poll *poll)
 {
 	struct head_entry now[HEAD_ENTRIES_MAX];
 	struct id organization;
+	uint64_t ms = loop_now_ms();
 	int count = documents_current(poll->controld, &poll->host, &organization, now);
 
-	if (count > 0 && !news(now, (unsigned)count, poll->named, poll->named_count)) {
-		log_warning("signd: %s; bringing both level", refusal->reason);
-		if (reconcile_host(poll->controld, &poll->host) < 0) {
-			poll_refuse(poll, 503, "signer-unavailable", "The signer and the control plane differ; try again.");
-			return;
-		}
-	}
-	poll_ask(poll);
+	if (count <= 0 || !news(now, (unsigned)count, poll->named, poll->named_count))
+		return false;
+	if (!poll->overtaken)
+		poll->overtaken = ms;
+	if (ms - poll->overtaken > OVERTAKEN_MS)
+		return false;
+	poll->attempts = 0;
+	poll->woken = true;
+	batch_soon(poll->controld->polls);
+	return true;
+}
+
+/* signd does not know what we named, and nothing has changed since: a crash left the two apart. */
+static void head_refused(struct poll *poll, const struct sign_refusal *refusal)
+{
+	log_warning("signd: %s; bringing both level", refusal->reason);
+	if (reconcile_host(poll->controld, &poll->host) < 0)
+		poll_refuse(poll, 503, "signer-unavailable", "The signer and the control plane differ; try again.");
+	else
+		poll_ask(poll);
 }
 
 static void on_head(void *arg, int result, struct view head, const struct sign_refusal *refusal)
@@ -227,6 +247,8 @@ static void on_head(void *arg, int result, struct view head, const struct sign_r
 		return;
 	}
 	parts_free(&parts);
+	if ((r == -EPERM || r == -EAGAIN) && overtaken(poll))
+		return;
 	if (poll->attempts >= ATTEMPTS_MAX)
 		poll_refuse(poll, 503, r == -ECOMM || r == -EPERM ? "signer-unavailable" : "busy",
 			    "No head could be signed for this host; try again.");
@@ -392,7 +414,7 @@ static void on_tick(void *arg)
 
 	for (struct poll *poll = polls->first; poll; poll = next) {
 		next = poll->next;
-		if (!poll->asking && poll->deadline <= now)
+		if (!poll->asking && !poll->woken && poll->deadline <= now)
 			poll_ask(poll);
 	}
 	if (polls->first)
@@ -415,7 +437,8 @@ static void on_batch(void *arg)
 		poll_ask(poll);
 		count++;
 	}
-	polls->calm_until = loop_now_ms() + count / CALM_DIVISOR;
+	if (count)
+		polls->calm_until = loop_now_ms() + (count / CALM_DIVISOR > CALM_MIN_MS ? count / CALM_DIVISOR : CALM_MIN_MS);
 }
 
 static void batch_soon(struct polls *polls)

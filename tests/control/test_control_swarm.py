@@ -33,3 +33,12 @@ def test_all_are_told_and_come_back(place):
     assert sum(entry["acknowledged_generation"] == status["generation"] for entry in status["hosts"]) >= AGENTS
     place.swarm("drop")
     assert place.swarm("park 60")["parked"] == AGENTS
+
+
+def test_many_join_while_others_wait(place):
+    """Changes by the hundred a second: whoever waits is told of them in batches, and nobody is sent away."""
+    place.swarm("active 20")
+    assert place.swarm("park 60")["parked"] == 20
+    place.swarm("enroll 200 8")  # it asserts that no request of anybody failed
+    assert place.swarm("park 60")["parked"] == AGENTS + 200
+    assert len(place.plane.status("wide")["hosts"]) == AGENTS + 200

@@ -350,6 +350,7 @@ static int on_blobs(struct agent *agent, struct answer *answer)
 void agent_event(struct agent *agent)
 {
 	struct answer answer = { .body = NULL };
+	char what[64], id[ID_TEXT];
 	int r;
 
 	if (agent->state == AGENT_IDLE)
@@ -375,7 +376,9 @@ void agent_event(struct agent *agent)
 	default:
 		r = on_poll(agent, &answer);
 	}
-	if (r < 0)
-		fail(agent, "answer", r);
+	if (r < 0) {
+		(void)snprintf(what, sizeof(what), "answer %u to host %.8s", answer.status, id_format(&agent->id, id));
+		fail(agent, what, r);
+	}
 	free(answer.body);
 }
