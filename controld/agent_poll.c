@@ -111,9 +111,9 @@ int agent_poll(struct agent_call *call)
 		return r < 0 ? r : -EREMOTEIO;
 	was_fine = caller_is_fine(call->controld, &call->host);
 	r = caller_polled(call->controld, &call->host);
-	/* One that was not heard of is back, or nothing is known of it yet. */
-	if (r == 0 && !was_fine)
-		r = health_settle_alone(call->controld, &call->host);
+	/* One that was not heard of is back, or nothing is known of it yet. If that cannot be written down it is told all the same: it is not what it asks for. */
+	if (r == 0 && !was_fine && health_settle_alone(call->controld, &call->host) < 0)
+		log_debug("the host's state is judged again with those of all");
 	if (r == 0)
 		r = poll_take_in(call, &poll);
 	if (r < 0)

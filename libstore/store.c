@@ -8,7 +8,8 @@
 
 #include "libipc/log.h"
 
-#define SLOTS 256 /* more than there are statements in the program */
+#define SLOTS 256    /* more than there are statements in the program */
+#define BUSY_MS 2000 /* how long one waits for another process that holds the database */
 
 struct slot {
 	const char *sql;
@@ -20,6 +21,7 @@ struct store {
 	const struct store_kind *kind;
 	sqlite3 *db;
 	bool durable; /* what synchronous is set to */
+	bool stalled; /* another process holds it, see stalled_set() */
 	struct slot slots[SLOTS];
 };
 
@@ -110,9 +112,10 @@ int store_open(const struct store_kind *kind, const char *dir, bool create, stru
 		return -EIO;
 	}
 	(void)sqlite3_extended_result_codes(opened->db, 1);
+	(void)sqlite3_busy_timeout(opened->db, BUSY_MS);
 	/* Temporary files stay in memory: the sandbox has no place for them. */
 	r = run_plain(opened, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-			      "PRAGMA temp_store = MEMORY; PRAGMA busy_timeout = 2000;");
+			      "PRAGMA temp_store = MEMORY;");
 	opened->durable = true;
 	if (r == 0)
 		r = migrate(opened);
@@ -124,6 +127,23 @@ int store_open(const struct store_kind *kind, const char *dir, bool create, stru
 
 /* -- Transactions ----------------------------------------------------------------------------------------------------------------- */
 
+/*
+ * Another process holds the database and has not let go in time. Waiting so long for each that would write keeps the whole process from its readers: from now on
+ * nobody waits, until one gets through.
+ */
+static void stalled_set(struct store *store, bool stalled)
+{
+	if (store->stalled == stalled)
+		return;
+	store->stalled = stalled;
+	(void)sqlite3_busy_timeout(store->db, stalled ? 0 : BUSY_MS);
+	if (stalled)
+		log_warning("%s: another process has held it for %d ms; what would write fails at once until it lets go, what reads goes on", store->kind->file,
+			    BUSY_MS);
+	else
+		log_info("%s: can be written again", store->kind->file);
+}
+
 int store_begin(struct store *store, bool durable)
 {
 	int r = 0;
@@ -133,7 +153,9 @@ int store_begin(struct store *store, bool durable)
 	if (r < 0)
 		return r;
 	store->durable = durable;
-	return run_plain(store, "BEGIN IMMEDIATE");
+	r = run_plain(store, "BEGIN IMMEDIATE");
+	stalled_set(store, r < 0 && (sqlite3_extended_errcode(store->db) & 0xff) == SQLITE_BUSY);
+	return r;
 }
 
 int store_commit(struct store *store)
