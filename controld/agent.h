@@ -38,8 +38,9 @@ void agent_refuse(struct request *request, const struct problem *problem);
 int64_t caller_last_poll(const struct controld *controld, const struct id *host);
 /** Note a poll. */
 _must_check_ int caller_polled(struct controld *controld, const struct id *host);
+#define CLOCK_WINDOW_S 300 /* what was made longer ago, or later than that from now, is refused by the clock alone */
 /**
- * Was this nonce used already? Each host's last nonces are kept; what is older than the oldest of them is refused, so memory is bounded.
+ * Was this nonce used already? Each host's last nonces are kept, as many as the window needs; what is older than the oldest of them is refused, so memory is bounded.
  * @param created Unix seconds, within the window already
  * @return 0 fresh, and noted; -EALREADY; -ENOMEM
  */

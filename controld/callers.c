@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "controld/agent.h"
 #include "libipc/log.h"
 
 #define NONCES 48
+#define NONCES_FIRST 6 /* a host that waits in long polls has no more within the window */
 #define PATIENCE 3 /* same answers to the same question before it is slowed down */
 #define DELAY_MAX_S 30
 #define MOVES_EVERY_MS 60000
@@ -20,7 +22,8 @@ struct caller {
 	bool unsaved, fine;
 	int64_t behind_since; /* ms of Unix time; 0: nothing is staged for it */
 	uint64_t floor; /* nothing made before this is believed: its nonce is not remembered any more */
-	struct seen_nonce nonces[NONCES];
+	unsigned nonce_room;
+	struct seen_nonce *nonces;
 	struct hash digest;
 	unsigned repeats;
 	int64_t moved;
@@ -61,6 +64,28 @@ int caller_polled(struct controld *controld, const struct id *host)
 	return 0;
 }
 
+/* Where a new one goes: an empty place, that of one which the clock alone refuses by now, a place more, or that of the oldest. */
+static struct seen_nonce *nonce_place(struct caller *caller)
+{
+	const uint64_t now = (uint64_t)time(NULL);
+	unsigned room = caller->nonce_room ? 2 * caller->nonce_room : NONCES_FIRST;
+	struct seen_nonce *oldest = caller->nonces, *grown;
+
+	for (unsigned i = 1; i < caller->nonce_room; i++)
+		if (caller->nonces[i].created < oldest->created)
+			oldest = &caller->nonces[i];
+	if (caller->nonce_room == NONCES || (oldest && oldest->created + CLOCK_WINDOW_S < now))
+		return oldest;
+	grown = reallocarray(caller->nonces, room, sizeof(*grown));
+	if (!grown)
+		return NULL;
+	memset(grown + caller->nonce_room, 0, (room - caller->nonce_room) * sizeof(*grown));
+	oldest = &grown[caller->nonce_room];
+	caller->nonces = grown;
+	caller->nonce_room = room;
+	return oldest;
+}
+
 int caller_nonce(struct controld *controld, const struct id *host, uint64_t created, const char *nonce, size_t n)
 {
 	struct caller *caller = caller_get(controld, host);
@@ -74,13 +99,12 @@ int caller_nonce(struct controld *controld, const struct id *host, uint64_t crea
 	memcpy(&mark, hash.b, sizeof(mark));
 	if (created < caller->floor)
 		return -EALREADY;
-	oldest = &caller->nonces[0];
-	for (unsigned i = 0; i < NONCES; i++) {
+	for (unsigned i = 0; i < caller->nonce_room; i++)
 		if (caller->nonces[i].created && caller->nonces[i].mark == mark)
 			return -EALREADY;
-		if (caller->nonces[i].created < oldest->created)
-			oldest = &caller->nonces[i];
-	}
+	oldest = nonce_place(caller);
+	if (!oldest)
+		return -ENOMEM;
 	if (oldest->created && oldest->created >= created)
 		return -EALREADY; /* older than all that are kept */
 	if (oldest->created + 1 > caller->floor)
@@ -178,7 +202,9 @@ void callers_free(struct controld *controld)
 	struct caller *caller;
 	size_t at = 0;
 
-	while ((caller = idmap_next(&controld->callers, &at, NULL)))
+	while ((caller = idmap_next(&controld->callers, &at, NULL))) {
+		free(caller->nonces);
 		free(caller);
+	}
 	idmap_free(&controld->callers);
 }

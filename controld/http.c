@@ -28,6 +28,7 @@ struct http {
 	unsigned asleep; /* connections that are suspended */
 	bool behind_proxy;
 	struct request *waking; /* suspended ones that have their answer: they are let go together */
+	struct request *deferred; /* suspended ones that are handed over when the batch is told */
 };
 
 /* -- Options ----------------------------------------------------------------------------------------------------------------------- */
@@ -70,6 +71,36 @@ void http_wake(struct request *request)
 		loop_timer_set(http->timer, http->asleep / ASLEEP_PER_MS);
 	request->next_waking = http->waking;
 	http->waking = request;
+}
+
+void http_release(struct http *http)
+{
+	struct request *next;
+
+	for (struct request *request = TAKE_PTR(http->deferred); request; request = next) {
+		next = request->next_waking;
+		http_wake(request);
+	}
+}
+
+/*
+ * While a change is told to thousands, those who were told first come back with their receipts, and would take half of the time from those who know nothing yet.
+ * And while hosts join as fast as they can, each head would be out of date before it is signed. Both wait, a request once, until those who are being told are.
+ */
+static bool defer(struct request *request)
+{
+	struct http *http = request->controld->http;
+	bool poll = strcmp(request->path, "/v1/agent/poll") == 0;
+	bool change = !poll && strcmp(request->method, "GET") != 0 && strcmp(request->path, "/v1/agent/blobs") != 0;
+
+	if (request->deferred || (!(poll && polls_telling(request->controld)) && !(change && polls_hold_changes(request->controld))))
+		return false;
+	MHD_suspend_connection(request->connection);
+	request->suspended = request->deferred = true;
+	http->asleep++;
+	request->next_waking = http->deferred;
+	http->deferred = request;
+	return true;
 }
 
 static void wake_all(struct http *http)
@@ -185,6 +216,8 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
 		*upload_n = 0;
 		return MHD_YES;
 	}
+	if (!request->handed && defer(request))
+		return MHD_YES;
 	if (!request->handed) {
 		request->handed = true;
 		http_dispatch(request);
@@ -307,6 +340,7 @@ void http_free(struct http *http)
 	if (!http)
 		return;
 	loop_watch_remove(&http->watch);
+	http_release(http);
 	wake_all(http); /* MHD does not stop while connections sleep */
 	if (http->daemon)
 		MHD_stop_daemon(http->daemon);

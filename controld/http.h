@@ -21,6 +21,7 @@ struct request {
 	bool overlong;
 	bool handed;    /* to the application */
 	bool suspended;
+	bool deferred;  /* it has waited for a batch once */
 	struct MHD_Response *response;
 	unsigned status;
 	struct request *next_waking; /* of those whose connection is about to wake */
@@ -43,6 +44,9 @@ unsigned http_port(const struct http *http);
 
 /** The connection of a request that was kept has its answer: let it go on, soon. */
 void http_wake(struct request *request);
+
+/** Requests that were kept from those who are being told go on now. */
+void http_release(struct http *http);
 
 /** Called for each whole request: answer it, or keep it. */
 void http_dispatch(struct request *request);

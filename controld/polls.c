@@ -17,6 +17,7 @@
 #define TICK_MS 500      /* how exactly a wait ends */
 #define ATTEMPTS_MAX 3   /* heads asked for before the host is sent away, while nothing changes */
 #define OVERTAKEN_MS 15000 /* how long changes may overtake its heads before the host is sent away; fetchd waits for 20 s at least */
+#define TELLING_MIN 100  /* a batch of more keeps those who were told from those who were not, see http.c */
 #define CALM_DIVISOR 20  /* after a batch of n answers the next waits n/20 ms: a storm of changes is told in batches */
 #define CALM_MIN_MS 100  /* but at least so long: a host whose every answer is followed by two polls makes no more than 20 a second, of 48 */
 
@@ -45,12 +46,38 @@ struct polls {
 	struct loop_timer *tick, *batch;
 	uint64_t calm_until;
 	bool batch_due;
+	bool telling;     /* a batch of many is under way */
+	bool overtaken;   /* changes overtook the last batch */
+	bool holding;     /* so they wait for this one */
+	unsigned asking;  /* polls whose heads are on their way */
 };
 
 static void poll_ask(struct poll *poll);
 static void batch_soon(struct polls *polls);
 
 /* -- The list ------------------------------------------------------------------------------------------------------------------------ */
+
+/* It has its head, or never will. */
+static void asked(struct poll *poll)
+{
+	struct polls *polls = poll->controld->polls;
+
+	poll->asking = false;
+	if (--polls->asking > 0 || (!polls->telling && !polls->holding))
+		return;
+	polls->telling = polls->holding = false;
+	http_release(poll->controld->http);
+}
+
+bool polls_telling(const struct controld *controld)
+{
+	return controld->polls->telling;
+}
+
+bool polls_hold_changes(const struct controld *controld)
+{
+	return controld->polls->holding;
+}
 
 static void poll_unlink(struct poll *poll)
 {
@@ -66,8 +93,10 @@ static void poll_unlink(struct poll *poll)
 		(void)idmap_remove(&polls->by_host, &poll->host);
 	if (poll->request)
 		poll->request->poll = NULL;
-	if (poll->asking)
+	if (poll->asking) {
 		signer_forget(poll->controld->signer, poll);
+		asked(poll);
+	}
 	free(poll->have);
 	free(poll->named);
 	free(poll);
@@ -216,6 +245,7 @@ static bool overtaken(struct poll *poll)
 		return false;
 	poll->attempts = 0;
 	poll->woken = true;
+	poll->controld->polls->overtaken = true;
 	batch_soon(poll->controld->polls);
 	return true;
 }
@@ -237,7 +267,7 @@ static void on_head(void *arg, int result, struct view head, const struct sign_r
 	struct request *request = poll->request;
 	int r = result;
 
-	poll->asking = false;
+	asked(poll);
 	if (r == 0)
 		r = parts_write(poll, head, &parts);
 	if (r == 0) {
@@ -312,9 +342,10 @@ static void poll_ask(struct poll *poll)
 	poll->woken = false;
 	poll->attempts++;
 	r = head_request(poll);
-	if (r == 0)
+	if (r == 0) {
 		poll->asking = true;
-	else if (r == -ECOMM)
+		poll->controld->polls->asking++;
+	} else if (r == -ECOMM)
 		poll_refuse(poll, 503, "signer-unavailable", "The signer does not answer; try again.");
 	else if (r == -ENOENT)
 		poll_refuse(poll, 410, "retired", "This host has no documents any more.");
@@ -437,6 +468,9 @@ static void on_batch(void *arg)
 		poll_ask(poll);
 		count++;
 	}
+	polls->telling = polls->asking > TELLING_MIN;
+	polls->holding = polls->asking > 0 && polls->overtaken;
+	polls->overtaken = false;
 	if (count)
 		polls->calm_until = loop_now_ms() + (count / CALM_DIVISOR > CALM_MIN_MS ? count / CALM_DIVISOR : CALM_MIN_MS);
 }

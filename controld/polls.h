@@ -29,6 +29,11 @@ void poll_abandon(struct controld *controld, struct request *request);
 /** Does a poll of this host wait, over a connection that its client has not closed? */
 bool poll_is_parked(const struct controld *controld, const struct id *host);
 
+/** Are many being told of something just now? */
+bool polls_telling(const struct controld *controld);
+/** Did changes come so fast that nobody could be told of any? Then the next ones wait until this batch is told. */
+bool polls_hold_changes(const struct controld *controld);
+
 /** Something that these hosts would be told has changed: those who wait get an answer. */
 void polls_wake_network(struct controld *controld, const struct id *network);
 void polls_wake_host(struct controld *controld, const struct id *host);

@@ -10,7 +10,6 @@
 
 #include "controld/duplicates.h"
 
-#define CLOCK_WINDOW_S 300
 #define PARAMETERS_MAX 512
 #define NONCE_MIN 16
 #define NONCE_MAX 64

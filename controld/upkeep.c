@@ -2,6 +2,7 @@
 #include "controld/upkeep.h"
 
 #include <errno.h>
+#include <malloc.h>
 
 #include "controld/agent.h"
 #include "controld/jobs.h"
@@ -36,6 +37,7 @@ static void on_upkeep(void *arg)
 
 	if (callers_flush(controld) < 0 || purge(controld) < 0)
 		log_warning("upkeep of the database failed; it is tried again in %d s", EVERY_MS / 1000);
+	(void)malloc_trim(0); /* what answers to thousands took is not kept for the next time */
 	loop_timer_set(controld->upkeep, EVERY_MS);
 }
 
