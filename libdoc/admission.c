@@ -156,14 +156,6 @@ bool admission_bridges(const struct admission *admission, const struct id *netwo
 
 /* -- Its nodes: writing ------------------------------------------------------------------------------------------------------------- */
 
-/* The ids of a range have their first `depth` nibbles in common. */
-static unsigned nibble(const struct id *id, unsigned depth)
-{
-	uint8_t byte = id->b[depth / 2];
-
-	return depth % 2 ? byte & 0x0fU : (unsigned)(byte >> 4);
-}
-
 struct build {
 	trie_emit_fn *emit;
 	void *arg;
@@ -177,6 +169,7 @@ static int emit_node(const struct build *build, const struct pack_writer *node, 
 	return build->emit ? build->emit(name, node->bytes, node->n, build->arg) : 0;
 }
 
+/* The ids of a range are below the same path, depth long. */
 static int build_node(const struct build *build, const struct admitted *hosts, size_t count, unsigned depth, struct hash *name)
 {
 	uint8_t buffer[ADMISSION_LEAF_MAX * ADMITTED_BYTES + 16], list[ADMISSION_LEAF_MAX * ADMITTED_BYTES];
@@ -194,9 +187,9 @@ static int build_node(const struct build *build, const struct admitted *hosts, s
 		return emit_node(build, &node, name);
 	}
 	for (size_t i = 0, end; r == 0 && i < count; i = end) {
-		unsigned child = nibble(&hosts[i].host, depth);
+		unsigned child = trie_digit(hosts[i].host.b, depth);
 
-		for (end = i + 1; end < count && nibble(&hosts[end].host, depth) == child; end++)
+		for (end = i + 1; end < count && trie_digit(hosts[end].host.b, depth) == child; end++)
 			;
 		children[child] = &names[child];
 		r = build_node(build, hosts + i, end - i, depth + 1, &names[child]);
@@ -245,7 +238,7 @@ static int load_leaf(struct load *load, struct view bytes, unsigned depth)
 	for (size_t i = 0; i < count; i++) {
 		admitted_read(list.p + i * ADMITTED_BYTES, &hosts[i]);
 		for (unsigned j = 0; j < depth; j++)
-			if (nibble(&hosts[i].host, j) != load->path[j])
+			if (trie_digit(hosts[i].host.b, j) != load->path[j])
 				return -EBADMSG;
 	}
 	load->count += count;

@@ -5,8 +5,8 @@
  * Payload: [header, flags, count, root, [bridged network id ...]]. header.id is the network's. The generation is the list's own and orders lists alone: an epoch
  * begins with what a control plane lost, and an operator's word is not among that. So nobody who is off a list comes back with an older one.
  *
- * The hosts are in blobs named by hash, so that one admission costs a path: a trie over the ids themselves, four bits a level from the high end. Up to 64 ids
- * are a leaf, more are a branch over the next four bits; equal lists have equal bytes.
+ * The hosts are in blobs named by hash, so that one admission costs a path: a trie over the ids themselves, two bits a level from the high end. Up to 16 ids
+ * are a leaf, more are a branch over the next two bits; equal lists have equal bytes.
  *
  *   leaf:   [0, hosts]          one binary, 24 bytes a host: its id, and the generation of the list by which it came (big endian); by id, ascending; only
  *                               the root may be empty
@@ -17,7 +17,7 @@
 #include "libdoc/keyset.h"
 #include "libdoc/trie.h"
 
-#define ADMISSION_LEAF_MAX 64
+#define ADMISSION_LEAF_MAX 16
 #define ADMITTED_BYTES (ID_BYTES + 8)
 
 struct admitted {

@@ -2,11 +2,12 @@
 /*
  * The Merkle trie of a network's peers: a change costs its path, not the network.
  *
- * A peer's place is given by BLAKE2b-256 of its host id, four bits a level from the high end. A node with at most 16 peers under it is a leaf;
- * with more it is a branch of 16 children. So the shape follows from the contents alone, and equal contents have an equal root.
+ * A peer's place is given by BLAKE2b-256 of its host id, two bits a level from the high end. A node with at most 4 peers under it is a leaf;
+ * with more it is a branch of 4 children. So the shape follows from the contents alone, and equal contents have an equal root.
+ * Nodes this small make the path of a change short in bytes (docs/design/scale.md).
  *
  *   leaf:   [0, [peer ...]]          peers in the order of their places
- *   branch: [1, [child ...]]         16 binaries: the child's hash, or empty for no peer below
+ *   branch: [1, [child ...]]         4 binaries: the child's hash, or empty for no peer below
  *   peer:   [host key, WireGuard key, counter, signature, next, [address ...], [endpoint ...]]
  *   next:   [WireGuard key, counter, signature], the key that is to follow this one, while hosts move over to it; [] else
  *
@@ -16,10 +17,10 @@
 
 #include "libdoc/host.h"
 
-#define TRIE_FANOUT 16
-#define TRIE_LEAF_MAX 16
-#define TRIE_DEPTH_MAX 32
-#define TRIE_NODE_BYTES_MAX 12288
+#define TRIE_FANOUT 4
+#define TRIE_LEAF_MAX 4
+#define TRIE_DEPTH_MAX 64 /* 128 bits of a place: nobody finds five hosts that agree in more */
+#define TRIE_NODE_BYTES_MAX 2048
 
 struct peer {
 	struct id host; /* computed from statement.host_key, not carried */
@@ -35,8 +36,8 @@ bool peer_equal(const struct peer *a, const struct peer *b);
 
 /** Where a host stands. */
 void trie_place(const struct id *host, struct hash *place);
-/** The nibble of a place at a depth (0 is the root's choice). */
-unsigned trie_nibble(const struct hash *place, unsigned depth);
+/** Which child of the branch at a depth a place is below (0 is the root's). */
+unsigned trie_digit(const uint8_t *place, unsigned depth);
 
 /** A decoded node. */
 struct trie_node {
@@ -50,7 +51,7 @@ struct trie_node {
 /**
  * Decode a node and check its shape: peers in order, no host twice, each one's place under this prefix, addresses well formed and of full length,
  * a branch with at least one child. Statements are NOT verified: statement_verify() is the caller's, once for each that is new.
- * @param path nibbles that lead here, depth of them
+ * @param path children taken from the root to here, depth of them
  * @return 0; -EBADMSG malformed; -EXDEV a peer stands where it does not belong
  */
 _must_check_ int trie_node_decode(const void *bytes, size_t n, const uint8_t *path, unsigned depth, struct trie_node *node);

@@ -120,7 +120,7 @@ static int split(struct node **place_of_leaf, unsigned depth)
 	branch->dirty = true;
 	branch->count = leaf->count;
 	for (unsigned i = 0; r == 0 && i < leaf->count; i++) {
-		struct node **child = &branch->children[trie_nibble(&leaf->entries[i]->place, depth)];
+		struct node **child = &branch->children[trie_digit(leaf->entries[i]->place.b, depth)];
 
 		if (!*child)
 			*child = leaf_new();
@@ -148,7 +148,7 @@ static struct entry *find(const struct trie *trie, const struct hash *place)
 	unsigned i;
 
 	while (node && !node->leaf)
-		node = node->children[trie_nibble(place, depth++)];
+		node = node->children[trie_digit(place->b, depth++)];
 	if (!node)
 		return NULL;
 	i = leaf_position(node, place);
@@ -173,7 +173,7 @@ static void mark_path(struct trie *trie, const struct hash *place, int differenc
 	while (node && !node->leaf) {
 		node->dirty = true;
 		node->count = (uint32_t)((int64_t)node->count + difference);
-		node = node->children[trie_nibble(place, depth++)];
+		node = node->children[trie_digit(place->b, depth++)];
 	}
 	if (node)
 		node->dirty = true;
@@ -200,7 +200,7 @@ static int insert(struct trie *trie, struct entry *entry)
 	int r;
 
 	while (*link && !(*link)->leaf)
-		link = &(*link)->children[trie_nibble(&entry->place, depth++)];
+		link = &(*link)->children[trie_digit(entry->place.b, depth++)];
 	if (!*link) {
 		*link = leaf_new();
 		if (!*link)
@@ -289,7 +289,7 @@ static int remove_at(struct node **link, const struct hash *place, unsigned dept
 		*link = leaf;
 		return remove_at(link, place, depth);
 	}
-	r = remove_at(&node->children[trie_nibble(place, depth)], place, depth + 1);
+	r = remove_at(&node->children[trie_digit(place->b, depth)], place, depth + 1);
 	if (r == 0) {
 		node->count--;
 		node->dirty = true;

@@ -35,11 +35,9 @@ void trie_place(const struct id *host, struct hash *place)
 	hash_of(host->b, ID_BYTES, place);
 }
 
-unsigned trie_nibble(const struct hash *place, unsigned depth)
+unsigned trie_digit(const uint8_t *place, unsigned depth)
 {
-	uint8_t byte = place->b[depth / 2];
-
-	return depth % 2 ? byte & 0x0fU : (unsigned)(byte >> 4);
+	return (unsigned)place[depth / 4] >> (6 - 2 * (depth % 4)) & 3U;
 }
 
 static void peer_write(struct pack_writer *writer, const struct peer *peer)
@@ -107,7 +105,7 @@ static void peer_read(struct pack_cursor *cursor, struct peer *peer)
 static bool below(const struct hash *place, const uint8_t *path, unsigned depth)
 {
 	for (unsigned i = 0; i < depth; i++)
-		if (trie_nibble(place, i) != path[i])
+		if (trie_digit(place->b, i) != path[i])
 			return false;
 	return true;
 }

@@ -172,7 +172,7 @@ int trie_get(const struct hash *root, const struct id *host, trie_lookup_fn *loo
 	trie_place(host, &place);
 	for (unsigned depth = 0; depth <= TRIE_DEPTH_MAX; depth++) {
 		struct view bytes;
-		unsigned nibble = trie_nibble(&place, depth);
+		unsigned digit = trie_digit(place.b, depth);
 		int r = lookup(&name, &bytes, arg);
 
 		*missing = r == -ENOENT;
@@ -186,10 +186,10 @@ int trie_get(const struct hash *root, const struct id *host, trie_lookup_fn *loo
 				*peer = node.peers[i];
 				return 0;
 			}
-		if (node.leaf || !node.present[nibble])
+		if (node.leaf || !node.present[digit])
 			return -ENOENT;
-		path[depth] = (uint8_t)nibble;
-		name = node.children[nibble];
+		path[depth] = (uint8_t)digit;
+		name = node.children[digit];
 	}
 	return -EBADMSG;
 }

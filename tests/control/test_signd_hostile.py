@@ -168,25 +168,25 @@ def test_a_large_network_grows_and_shrinks_one_by_one(hostile):
 def test_shape_changes_between_leaf_and_branch(hostile):
     """Nodes move between paths with unchanged contents: none that is needed may be thrown away."""
     hosts = [Host(number) for number in range(40)]
-    for count in (16, 17, 16, 18, 15, 17, 16, 1, 0, 17, 33, 17, 16, 40, 25, 16):
+    for count in (4, 5, 4, 6, 3, 5, 4, 1, 0, 5, 17, 5, 4, 40, 16, 17, 4):
         signed(hostile.network(hosts[:count]))
 
 
-def first_nibble(host):
-    """Where it stands below the root."""
-    return wire.hash_of(host.id)[0] >> 4
+def first_digit(host):
+    """Which child of the root it is below."""
+    return wire.digit(wire.hash_of(host.id), 0)
 
 
 def test_a_leaf_that_becomes_the_root_and_back(hostile):
     """The very same node, named the same, at another path."""
     hosts = [Host(number) for number in range(600)]
-    alike = [host for host in hosts if first_nibble(host) == 0][:16]
-    other = next(host for host in hosts if first_nibble(host) == 1)
-    assert len(alike) == 16
+    alike = [host for host in hosts if first_digit(host) == 0][:4]
+    other = next(host for host in hosts if first_digit(host) == 1)
+    assert len(alike) == 4
     for _ in range(3):
         signed(hostile.network(alike))
         signed(hostile.network(alike + [other]))
-    signed(hostile.network(alike[:15] + [other]))
+    signed(hostile.network(alike[:3] + [other]))
 
 
 def test_addresses_and_keys_may_move_in_one_document(meshed):
@@ -339,7 +339,7 @@ def test_peers_in_wrong_places(meshed):
         refused(meshed.network([], network=NET2, root=wire.hash_of(leaf), send=[leaf], count=len(wrong)), "malformed")
 
 
-@pytest.mark.parametrize("node", [b"", b"\xc0", b"\x92\x02\x90", wire.pack([1, [b""] * 16]), wire.pack([1, [b"x" * 32] * 15]),
+@pytest.mark.parametrize("node", [b"", b"\xc0", b"\x92\x02\x90", wire.pack([1, [b""] * 4]), wire.pack([1, [b"x" * 32] * 3]),
                                   wire.pack([0, [], 0]), wire.pack([0, [[1]]]), os.urandom(100), b"\x92\x00" + b"\x91" * 200])
 def test_malformed_nodes(meshed, node):
     answer = meshed.network([], network=NET2, root=wire.hash_of(node), send=[node])
@@ -351,17 +351,17 @@ def test_malformed_nodes(meshed, node):
 def test_a_node_that_leads_to_itself_cannot_be_made_but_deep_ones_can(meshed):
     name = wire.hash_of(wire.pack([0, []]))
     nodes = [wire.pack([0, []])]
-    for _ in range(40):
-        nodes.append(wire.pack([1, [name] + [b""] * 15]))
+    for _ in range(80):
+        nodes.append(wire.pack([1, [name] + [b""] * 3]))
         name = wire.hash_of(nodes[-1])
     refused(meshed.network([], network=NET2, root=name, send=nodes), "network")
 
 
 def test_one_branch_shared_by_all_children_is_bounded(meshed):
-    """A small set of nodes that unfolds to 16^12 leaves."""
+    """A small set of nodes that unfolds to 4^24 leaves."""
     nodes = [wire.pack([0, [Host(1).peer()]])]
-    for _ in range(12):
-        nodes.append(wire.pack([1, [wire.hash_of(nodes[-1])] * 16]))
+    for _ in range(24):
+        nodes.append(wire.pack([1, [wire.hash_of(nodes[-1])] * 4]))
     begun = time.monotonic()
     refused(meshed.network([], network=NET2, root=wire.hash_of(nodes[-1]), send=nodes), "network")
     assert time.monotonic() - begun < 5

@@ -183,6 +183,11 @@ def peer(host, wg_key, counter, deployment, addresses, endpoints=(), next_key=No
 
 # -- tries ---------------------------------------------------------------------------------------------------------------------
 
+def digit(place, depth):
+    """Which of four children a place is below, at a depth."""
+    return place[depth // 4] >> (6 - 2 * (depth % 4)) & 3
+
+
 def trie(peers):
     """(root, {name: bytes}) of these peers; built from nothing, without regard to speed."""
     nodes = {}
@@ -190,15 +195,11 @@ def trie(peers):
     def place(entry):
         return hash_of(host_id(entry[0]))
 
-    def nibble(entry, depth):
-        byte = place(entry)[depth // 2]
-        return byte & 15 if depth % 2 else byte >> 4
-
     def build(entries, depth):
-        if len(entries) <= 16:
+        if len(entries) <= 4:
             data = pack([0, sorted(entries, key=place)])
         else:
-            children = [[entry for entry in entries if nibble(entry, depth) == i] for i in range(16)]
+            children = [[entry for entry in entries if digit(place(entry), depth) == i] for i in range(4)]
             data = pack([1, [build(child, depth + 1) if child else b"" for child in children]])
         nodes[hash_of(data)] = data
         return hash_of(data)
@@ -211,14 +212,11 @@ def listing(hosts):
     """(root, {name: bytes}) of an admission list {id: generation by which it came}; built from nothing, without regard to speed."""
     nodes = {}
 
-    def nibble(one, depth):
-        return one[depth // 2] & 15 if depth % 2 else one[depth // 2] >> 4
-
     def build(some, depth):
-        if len(some) <= 64:
+        if len(some) <= 16:
             data = pack([0, b"".join(one + hosts[one].to_bytes(8, "big") for one in sorted(some))])
         else:
-            children = [[one for one in some if nibble(one, depth) == i] for i in range(16)]
+            children = [[one for one in some if digit(one, depth) == i] for i in range(4)]
             data = pack([1, [build(child, depth + 1) if child else b"" for child in children]])
         nodes[hash_of(data)] = data
         return hash_of(data)

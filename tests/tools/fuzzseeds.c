@@ -272,7 +272,7 @@ static void tries(void)
 
 		host_id_of(peer.statement.host_key, &peer.host);
 		trie_place(&peer.host, &place);
-		children[trie_nibble(&place, 0)] = (uint8_t)(1 + i); /* of several under one nibble, the last */
+		children[trie_digit(place.b, 0)] = (uint8_t)(1 + i); /* of several under one child, the last */
 	}
 	_cleanup_writer_ struct pack_writer branch = branch_of(children);
 	put_blob(&split, &branch);

@@ -49,8 +49,8 @@ static void shuffled(struct dice *dice, uint32_t from, uint32_t *numbers, size_t
 	}
 }
 
-/* Peers whose places share their first nibbles with that of number 0. */
-static size_t neighbours(unsigned nibbles, uint32_t *numbers, size_t count)
+/* Peers whose places share their first digits with that of number 0. */
+static size_t neighbours(unsigned digits, uint32_t *numbers, size_t count)
 {
 	struct peer first = peer_unsigned(0);
 	struct hash place;
@@ -63,8 +63,8 @@ static size_t neighbours(unsigned nibbles, uint32_t *numbers, size_t count)
 		bool shared = true;
 
 		trie_place(&peer.host, &other);
-		for (unsigned i = 0; i < nibbles; i++)
-			shared = shared && trie_nibble(&place, i) == trie_nibble(&other, i);
+		for (unsigned i = 0; i < digits; i++)
+			shared = shared && trie_digit(place.b, i) == trie_digit(other.b, i);
 		if (shared)
 			numbers[found++] = number;
 	}
@@ -127,8 +127,8 @@ START_TEST(one_over_a_leaf_splits_and_one_less_collapses)
 	uint32_t numbers[TRIE_LEAF_MAX + 1];
 
 	/* Neighbours share the beginning of their places: the split goes down several levels, the collapse all the way up. */
-	for (unsigned nibbles = 0; nibbles <= 3; nibbles++) {
-		size_t count = neighbours(nibbles, numbers, ARRAY_SIZE(numbers));
+	for (unsigned digits = 0; digits <= 6; digits++) {
+		size_t count = neighbours(digits, numbers, ARRAY_SIZE(numbers));
 		_cleanup_(trie_free) struct trie *trie = trie_of(numbers, TRIE_LEAF_MAX);
 		_cleanup_(store_free) struct store *store = store_new();
 		struct trie_node node;
@@ -144,7 +144,7 @@ START_TEST(one_over_a_leaf_splits_and_one_less_collapses)
 		ck_assert_int_eq(trie_node_decode(bytes.p, bytes.n, NULL, 0, &node), 0);
 		ck_assert(!node.leaf);
 		/* The chain down to the first level where they part, and the leaves there. */
-		ck_assert_uint_ge(store->count, 1 + nibbles + 1 + 2);
+		ck_assert_uint_ge(store->count, 1 + digits + 1 + 2);
 		take(trie, numbers[TRIE_LEAF_MAX]);
 		again = committed(trie, store);
 		ck_assert(hash_equal(&leaf, &again));
@@ -292,10 +292,10 @@ START_TEST(a_change_of_one_peer_emits_its_path_and_no_more)
 		peer.endpoints[0].port = (uint16_t)(1 + dice_below(&dice, 65535));
 		ck_assert_int_eq(trie_put(trie, &peer), 0);
 		(void)committed(trie, emitted);
-		/* 16^3 places hold 10,000 peers at about 2.4 each: a path is three or four nodes, 1-3 KB with the leaf. */
-		ck_assert_uint_ge(emitted->count, 3);
-		ck_assert_uint_le(emitted->count, 5);
-		ck_assert_uint_le(emitted->bytes, 5 * 1024);
+		/* 4^6 places hold 10,000 peers at about 2.4 each: a path is some seven nodes, less than 2 KB with the leaf. */
+		ck_assert_uint_ge(emitted->count, 6);
+		ck_assert_uint_le(emitted->count, 10);
+		ck_assert_uint_le(emitted->bytes, 2 * 1024);
 	}
 }
 END_TEST
@@ -393,7 +393,7 @@ START_TEST(a_peer_out_of_place_is_refused)
 
 	trie_place(&peer.host, &place);
 	for (unsigned i = 0; i < TRIE_DEPTH_MAX; i++)
-		path[i] = (uint8_t)trie_nibble(&place, i);
+		path[i] = (uint8_t)trie_digit(place.b, i);
 	for (unsigned depth = 0; depth <= TRIE_DEPTH_MAX; depth++)
 		ck_assert_int_eq(decode_leaf(one, 1, path, depth), 0);
 	for (unsigned i = 0; i < TRIE_DEPTH_MAX; i++) {

@@ -377,8 +377,8 @@ START_TEST(a_membership_that_does_not_fit_is_refused)
 }
 END_TEST
 
-/* Publish a network whose trie is one branch over one leaf with this host in it, standing under this nibble. */
-static void publish_crooked(struct world *world, unsigned nibble_off, bool torn)
+/* Publish a network whose trie is one branch over one leaf with this host in it, standing under this child. */
+static void publish_crooked(struct world *world, unsigned child_off, bool torn)
 {
 	struct world_network *network = &world->networks[0];
 	_cleanup_writer_ struct pack_writer leaf = { .bytes = NULL }, other = { .bytes = NULL }, branch = { .bytes = NULL };
@@ -389,9 +389,9 @@ static void publish_crooked(struct world *world, unsigned nibble_off, bool torn)
 	unsigned own, theirs;
 
 	trie_place(&self.host, &place);
-	own = trie_nibble(&place, 0);
+	own = trie_digit(place.b, 0);
 	trie_place(&peer.host, &place);
-	theirs = (trie_nibble(&place, 0) + nibble_off) % TRIE_FANOUT;
+	theirs = (trie_digit(place.b, 0) + child_off) % TRIE_FANOUT;
 	ck_assert_uint_ne(own, theirs);
 	trie_leaf_write(&leaf, one, 1);
 	trie_leaf_write(&other, two, 1);
@@ -415,10 +415,10 @@ START_TEST(a_peer_out_of_its_place_is_refused)
 	_cleanup_mesh_ struct mesh *mesh = NULL, *next = NULL;
 	_cleanup_world_ struct world world = running(&mesh);
 
-	publish_crooked(&world, 1, false);
+	publish_crooked(&world, 2, false);
 	ck_assert_refused(&world, world_accept(&world, mesh, &next), "misplaced");
 	ck_assert_int_eq(mesh_note_all(world.blobs, mesh, world.owners), 0);
-	publish_crooked(&world, 1, false);
+	publish_crooked(&world, 2, false);
 	owners_clear(world.owners);
 	ck_assert_refused(&world, world_accept(&world, NULL, &next), "misplaced");
 	owners_clear(world.owners);
