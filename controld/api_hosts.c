@@ -71,7 +71,7 @@ static json_t *networks_json(struct store *store, const char *host)
 
 #define HOST_COLUMNS                                                                                                             \
 	"SELECT h.id, h.name, h.workspace, h.state, h.last_poll, h.backend, h.version, h.seen, h.endpoint, h.reported, h.seen,"  \
-	" h.listen_port, h.created, h.wg_key, h.mended_total, h.mended_at FROM hosts h"
+	" h.listen_port, h.created, h.wg_key, h.mended_total, h.mended_at, h.wg_assigned, h.assignable FROM hosts h"
 
 static json_t *host_json(struct controld *controld, const struct rows *rows)
 {
@@ -86,13 +86,14 @@ static json_t *host_json(struct controld *controld, const struct rows *rows)
 		health = (struct health){ .state = "unknown", .reason = "The database cannot tell." };
 	if (row_i64(rows, 4) > last_poll)
 		last_poll = row_i64(rows, 4);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:{s:I, s:o}, s:o, s:o, s:s, s:s, s:o, s:s?, s:s?, s:o, s:o, s:I}", "id",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:{s:I, s:o}, s:o, s:o, s:s, s:s, s:o, s:s?, s:s?, s:s, s:b, s:o, s:o, s:I}", "id",
 			 row_text(rows, 0), "name", row_text(rows, 1), "workspace", row_text(rows, 2), "state", health.state, "state_reason",
 			 health.reason, "state_since", (json_int_t)health.since, "drift", "mended", (json_int_t)row_i64(rows, 14), "at",
 			 row_null(rows, 15) ? json_null() : json_integer(row_i64(rows, 15)), "duplicate", duplicate_json(controld, &id),
 			 "last_poll", last_poll ? json_integer(last_poll) : json_null(), "backend", row_text(rows, 5), "agent_version",
 			 row_text(rows, 6), "endpoint", endpoint_json(rows, 8), "seen_address", row_text(rows, 7), "public_key",
-			 key.n == KEY_BYTES ? key_format(key.p, key_text) : NULL, "networks",
+			 key.n == KEY_BYTES ? key_format(key.p, key_text) : NULL, "key_made_by",
+			 row_i64(rows, 16) ? "control-plane" : "host", "takes_assigned_keys", (int)row_i64(rows, 17), "networks",
 			 networks_json(controld->store, row_text(rows, 0)), "receipt", receipt, "created", (json_int_t)row_i64(rows, 12));
 }
 

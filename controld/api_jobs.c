@@ -79,13 +79,15 @@ int network_reapply(struct call *call)
 
 /* -- Keys ------------------------------------------------------------------------------------------------------------------------- */
 
-static int deadline_read(struct call *call, int64_t *seconds)
+static int rotate_read(struct call *call, int64_t *seconds, bool *assigned)
 {
 	const struct json_field fields[] = {
 		{ "deadline_s", JSON_NUMBER, false, seconds, ROTATION_SECONDS_MIN, ROTATION_SECONDS_MAX },
+		{ "assigned", JSON_FLAG, false, assigned, 0, 0 },
 	};
 
 	*seconds = ROTATION_SECONDS;
+	*assigned = false;
 	return call->body ? fields_read(call, fields, ARRAY_SIZE(fields)) : 0;
 }
 
@@ -101,8 +103,9 @@ int host_rotate(struct call *call)
 {
 	_cleanup_rows_ struct rows rows = { 0 };
 	int64_t seconds;
+	bool assigned;
 	struct id host, job;
-	int r = deadline_read(call, &seconds);
+	int r = rotate_read(call, &seconds, &assigned);
 
 	if (r == 0)
 		r = resolve(call, OBJECT_HOST, call->segments[0], &host);
@@ -115,9 +118,11 @@ int host_rotate(struct call *call)
 		return call_problem(call, 409, "host-not-active", "Host %s is %s; it has no key any more.", row_text(&rows, 0), row_text(&rows, 1));
 	if (row_i64(&rows, 2) == 0)
 		return call_problem(call, 409, "no-network", "Host %s is in no network: nobody uses its key.", row_text(&rows, 0));
-	r = job_add(&call->change, "host-rotate-key", &host, row_text(&rows, 0), &job);
+	r = assigned ? rotation_assignable(&call->change, &host) : 0;
 	if (r == 0)
-		r = rotation_add(&call->change, &job, &host, seconds);
+		r = job_add(&call->change, "host-rotate-key", &host, row_text(&rows, 0), &job);
+	if (r == 0)
+		r = rotation_add(&call->change, &job, &host, seconds, assigned);
 	if (r == 0)
 		return call_problem(call, 409, "rotation-under-way", "Host %s is getting a new key already; see loopbackctl job list.",
 				    row_text(&rows, 0));
@@ -129,8 +134,9 @@ int network_rotate(struct call *call)
 {
 	_cleanup_rows_ struct rows rows = { 0 }, members = { 0 };
 	int64_t seconds;
+	bool assigned;
 	struct id network, job;
-	int r = deadline_read(call, &seconds);
+	int r = rotate_read(call, &seconds, &assigned);
 
 	if (r == 0)
 		r = resolve(call, OBJECT_NETWORK, call->segments[0], &network);
@@ -143,7 +149,9 @@ int network_rotate(struct call *call)
 	while (r == 0 && (r = rows_next(&members)) > 0) {
 		struct id host = row_id(&members, 0);
 
-		r = rotation_add(&call->change, &job, &host, seconds);
+		r = assigned ? rotation_assignable(&call->change, &host) : 0;
+		if (r == 0)
+			r = rotation_add(&call->change, &job, &host, seconds, assigned);
 		r = r < 0 ? r : 0;
 	}
 	return r < 0 ? r : rotate_answer(call, &network, &job);

@@ -83,7 +83,7 @@ static int host_read_addresses(struct controld *controld, const struct id *host,
 static int host_read(struct controld *controld, const struct id *id, struct host_document *host)
 {
 	_cleanup_rows_ struct rows rows = { 0 };
-	int r = store_first(controld->store, &rows, "SELECT h.organization, h.name, COALESCE(r.counter, 0) FROM hosts h LEFT JOIN rotations r ON r.host = h.id"
+	int r = store_first(controld->store, &rows, "SELECT h.organization, h.name, COALESCE(r.counter, 0), CASE r.state WHEN 'asked' THEN r.box END FROM hosts h LEFT JOIN rotations r ON r.host = h.id"
 			    " AND r.state IN ('asked', 'both', 'swapping') WHERE h.id = $1",
 			    "d", id);
 
@@ -95,6 +95,8 @@ static int host_read(struct controld *controld, const struct id *id, struct host
 						    .epoch = controld->keyset.header.epoch } };
 	(void)snprintf(host->name, sizeof(host->name), "%s", row_text(&rows, 1));
 	host->rotate = row_u64(&rows, 2);
+	host->assigned = !row_null(&rows, 3);
+	row_fixed(&rows, 3, host->box, host->assigned ? ASSIGNED_BYTES : 0);
 	r = store_query(controld->store, &rows, "SELECT network FROM memberships WHERE host = $1 AND waits = 0 ORDER BY network", "d", id);
 	while (r == 0 && (r = rows_next(&rows)) > 0) {
 		if (host->network_count == NETWORKS_MAX)

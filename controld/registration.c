@@ -32,12 +32,13 @@ int registration_store(struct change *change, const struct registration *registr
 	char reported[ENDPOINTS_TEXT];
 	int r = store_exec(change->controld->store,
 			   "UPDATE hosts SET registration = $1, registration_generation = $2, wg_key = $3, wg_counter = $4, wg_signature = $5,"
-			   " transport_key = $6, listen_port = $7, backend = $8, version = $9, reported = $10, seen = COALESCE($11, seen)"
-			   " WHERE id = $12",
-			   "bibibbittttd", bytes.p, bytes.n, (int64_t)registration->header.generation, statement->wg_key, (size_t)KEY_BYTES,
+			   " transport_key = $6, listen_port = $7, backend = $8, version = $9, reported = $10, seen = COALESCE($11, seen),"
+			   " assignable = $12, wg_assigned = CASE wg_key WHEN $3 THEN wg_assigned ELSE 0 END WHERE id = $13",
+			   "bibibbittttid", bytes.p, bytes.n, (int64_t)registration->header.generation, statement->wg_key, (size_t)KEY_BYTES,
 			   (int64_t)statement->counter, statement->signature, (size_t)SIGNATURE_BYTES, registration->transport_key,
 			   (size_t)KEY_BYTES, (int64_t)registration->listen_port, registration->backend, registration->version,
-			   endpoints_join(registration, reported), seen, &registration->header.id);
+			   endpoints_join(registration, reported), seen, (int64_t)(registration->flags & REGISTRATION_ASSIGNABLE),
+			   &registration->header.id);
 
 	if (r == -EEXIST)
 		return problem_set(&change->problem, 409, "key-in-use", "Another host has this WireGuard key. `loopback leave --forget-keys` "

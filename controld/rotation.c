@@ -9,14 +9,36 @@
 
 #define AT_ONCE 8 /* hosts of a job whose keys are being replaced; each is told of what its peers do */
 
-int rotation_add(struct change *change, const struct id *job, const struct id *host, int64_t seconds)
+/* Of host r.host: its owner takes no keys, or operators locked a network that it reaches: who makes the keys of its hosts is in it. */
+#define TAKES_NO_KEY                                                                                                              \
+	"EXISTS (SELECT 1 FROM hosts o WHERE o.id = r.host AND o.assignable = 0) OR EXISTS (SELECT 1 FROM networks n"            \
+	" WHERE n.flags & 1 AND (n.id IN (SELECT m.network FROM memberships m WHERE m.host = r.host) OR n.id IN"                 \
+	" (SELECT e.other FROM memberships m JOIN bridge_ends e ON e.network = m.network WHERE m.host = r.host)))"
+
+int rotation_assignable(struct change *change, const struct id *host)
+{
+	_cleanup_rows_ struct rows rows = { 0 };
+	int r = store_first(change->controld->store, &rows, "SELECT r.name, r.assignable FROM (SELECT id AS host, name, assignable FROM hosts) r"
+			    " WHERE r.host = $1 AND (" TAKES_NO_KEY ")", "d", host);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (row_i64(&rows, 1))
+		return problem_set(&change->problem, 409, "network-locked", "A network that host %s reaches is locked: nobody but the host makes its keys.",
+				   row_text(&rows, 0));
+	return problem_set(&change->problem, 409, "host-takes-no-key", "Host %s takes no key that the control plane makes. Its owner allows it with --assigned-keys in "
+			   "NETD_OPTIONS of /etc/loopback/netd.env; without \"assigned\" the host makes the key.", row_text(&rows, 0));
+}
+
+int rotation_add(struct change *change, const struct id *job, const struct id *host, int64_t seconds, bool assigned)
 {
 	int r = store_exec(change->controld->store,
-			   "INSERT INTO rotations (host, job, state, counter, seconds, deadline) SELECT id, $1, 'wanted', wg_counter, $2, 0 FROM hosts"
-			   " WHERE id = $3 AND state = 'active' ON CONFLICT (host) DO UPDATE SET job = excluded.job, state = excluded.state,"
+			   "INSERT INTO rotations (host, job, state, counter, seconds, deadline, assigned) SELECT id, $1, 'wanted', wg_counter, $2, 0, $3 FROM hosts"
+			   " WHERE id = $4 AND state = 'active' ON CONFLICT (host) DO UPDATE SET job = excluded.job, state = excluded.state,"
 			   " counter = excluded.counter, seconds = excluded.seconds, deadline = 0, next_key = NULL, next_counter = NULL,"
-			   " next_signature = NULL WHERE rotations.state IN ('done', 'given-up')",
-			   "did", job, seconds, host);
+			   " next_signature = NULL, assigned = excluded.assigned, box = NULL, assigned_key = NULL"
+			   " WHERE rotations.state IN ('done', 'given-up')",
+			   "diid", job, seconds, (int64_t)assigned, host);
 
 	return r;
 }
@@ -32,8 +54,8 @@ int rotation_announced(struct change *change, const struct registration *registr
 
 	if (registration->next.counter)
 		r = store_exec(change->controld->store,
-			       "UPDATE rotations SET state = 'both', next_key = $1, next_counter = $2, next_signature = $3 WHERE host = $4"
-			       " AND state IN ('asked', 'both') AND counter = $5",
+			       "UPDATE rotations SET state = 'both', next_key = $1, next_counter = $2, next_signature = $3, box = NULL WHERE host = $4"
+			       " AND state IN ('asked', 'both') AND counter = $5 AND COALESCE(assigned_key, $1) = $1",
 			       "bibdi", registration->next.wg_key, (size_t)KEY_BYTES, (int64_t)registration->next.counter,
 			       registration->next.signature, (size_t)SIGNATURE_BYTES, &registration->header.id,
 			       (int64_t)registration->statement.counter);
@@ -68,14 +90,16 @@ static const struct step steps[] = {
 	  " WHERE host = $1",
 	  false, "is asked for a new key" },
 	{ STEP_HOSTS "r.state NOT IN ('done', 'given-up') AND h.state <> 'active' AND $2 > 0",
-	  "UPDATE rotations SET state = 'given-up' WHERE host = $1 AND $2 > 0", false, NULL },
+	  "UPDATE rotations SET state = 'given-up', box = NULL WHERE host = $1 AND $2 > 0", false, NULL },
+	{ STEP_HOSTS "r.state IN ('wanted', 'asked') AND r.assigned = 1 AND (" TAKES_NO_KEY ") AND $2 > 0",
+	  "UPDATE rotations SET state = 'given-up', box = NULL WHERE host = $1 AND $2 > 0", false, "takes no key that is made here; it keeps its own" },
 	{ STEP_HOSTS "r.deadline <= $2 AND (r.state = 'asked' OR (r.state = 'both' AND " ITSELF_AWAY "))",
-	  "UPDATE rotations SET state = 'given-up' WHERE host = $1 AND $2 > 0", true, "did not follow in time; it keeps its key" },
+	  "UPDATE rotations SET state = 'given-up', box = NULL WHERE host = $1 AND $2 > 0", true, "did not follow in time; it keeps its key" },
 	/* On its own, and before signd sees it: signd never goes back. */
 	{ STEP_HOSTS "r.state = 'both' AND (r.deadline <= $2 OR " ALL_MOVED ")", "UPDATE rotations SET state = 'swapping' WHERE host = $1 AND $2 > 0",
 	  false, NULL },
 	{ STEP_HOSTS "r.state = 'swapping' AND $2 > 0",
-	  "UPDATE hosts SET wg_key = r.next_key, wg_counter = r.next_counter, wg_signature = r.next_signature FROM rotations r"
+	  "UPDATE hosts SET wg_key = r.next_key, wg_counter = r.next_counter, wg_signature = r.next_signature, wg_assigned = r.assigned FROM rotations r"
 	  " WHERE hosts.id = $1 AND r.host = $1 AND hosts.state = 'active' AND $2 > 0",
 	  true, "has its new key" },
 };
@@ -93,11 +117,29 @@ static int hosts_find(struct controld *controld, const struct step *step, const 
 	return r < 0 ? r : count;
 }
 
+/* Make the key that a host is to have, if it is not to make it itself. What stays here opens nothing. */
+static int key_assign(struct store *store, const struct id *host)
+{
+	_cleanup_rows_ struct rows rows = { 0 };
+	uint8_t host_key[KEY_BYTES], box[ASSIGNED_BYTES], public[KEY_BYTES];
+	int r = store_first(store, &rows, "SELECT h.host_key FROM rotations r JOIN hosts h ON h.id = r.host WHERE r.host = $1 AND r.assigned = 1", "d", host);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	row_fixed(&rows, 0, host_key, sizeof(host_key));
+	r = assigned_make(host_key, box, public);
+	if (r == 0)
+		r = store_exec(store, "UPDATE rotations SET box = $1, assigned_key = $2 WHERE host = $3", "bbd", box, sizeof(box), public, sizeof(public), host);
+	return r < 0 ? r : 0;
+}
+
 static int host_step(struct change *change, const struct step *step, const struct id *host)
 {
 	struct store *store = change->controld->store;
 	int r = step->entries ? membership_touch(change, host) : 0;
 
+	if (r == 0 && step == &steps[0])
+		r = key_assign(store, host);
 	if (r == 0)
 		r = store_exec(store, step->update, "di", host, now_ms());
 	if (r >= 0 && step == &steps[ARRAY_SIZE(steps) - 1])

@@ -3,7 +3,7 @@
  * WireGuard keys are replaced (M10), one host at a time or a network's hosts together. A row for each host:
  *
  *   wanted    its turn has not come: some at a time
- *   asked     its document asks netd for a next key
+ *   asked     its document asks netd for a next key, or brings one that was made here, in a box that only netd opens (libdoc/assigned.h)
  *   both      the next key stands in its peer entries; everybody opens a second tunnel and moves over
  *   swapping  everybody has moved, or the time is up: signd is about to see the next key in the place of the old one, so there is no way back
  *   done, given-up
@@ -16,8 +16,10 @@
 #define ROTATION_SECONDS_MAX 86400
 #define ROTATION_SECONDS 300
 
-/** Write down that a host gets a new key. @return 1; 0 it is getting one already; negative errno */
-_must_check_ int rotation_add(struct change *change, const struct id *job, const struct id *host, int64_t seconds);
+/** Write down that a host gets a new key. @param assigned one that is made here @return 1; 0 it is getting one already; negative errno */
+_must_check_ int rotation_add(struct change *change, const struct id *job, const struct id *host, int64_t seconds, bool assigned);
+/** Does this host take a key that is made here? @return 0; -EREMOTEIO no, change->problem says why; negative errno */
+_must_check_ int rotation_assignable(struct change *change, const struct id *host);
 
 /** A job's start: all is done by steps. */
 _must_check_ int rotation_start(struct change *change, const struct id *job, const struct id *object);

@@ -124,7 +124,15 @@ static const char migration_5[] =
 	"CREATE INDEX rotations_of_job ON rotations (job, state);"
 	"ALTER TABLE hosts ADD COLUMN moving BIGINT NOT NULL DEFAULT 0;";
 
-static const char *const migrations[] = { migration_1, migration_2, migration_3, migration_4, migration_5 };
+/* Keys that are made here: sealed to the host, and only until it has announced them. */
+static const char migration_6[] =
+	"ALTER TABLE hosts ADD COLUMN assignable BIGINT NOT NULL DEFAULT 0;"
+	"ALTER TABLE hosts ADD COLUMN wg_assigned BIGINT NOT NULL DEFAULT 0;"
+	"ALTER TABLE rotations ADD COLUMN assigned BIGINT NOT NULL DEFAULT 0;"
+	"ALTER TABLE rotations ADD COLUMN box BLOB;"
+	"ALTER TABLE rotations ADD COLUMN assigned_key BLOB;";
+
+static const char *const migrations[] = { migration_1, migration_2, migration_3, migration_4, migration_5, migration_6 };
 
 const struct store_kind control_store = {
 	.process = "controld",

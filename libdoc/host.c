@@ -17,7 +17,7 @@ int host_document_encode(const struct host_document *host, struct pack_writer *p
 {
 	if (host->network_count > NETWORKS_MAX)
 		return -EINVAL;
-	pack_put_array(payload, 4);
+	pack_put_array(payload, 5);
 	document_header_write(payload, &host->header);
 	pack_put_text(payload, host->name);
 	pack_put_array(payload, host->network_count);
@@ -31,6 +31,7 @@ int host_document_encode(const struct host_document *host, struct pack_writer *p
 			pack_put_prefix(payload, &network->addresses[j]);
 	}
 	pack_put_u64(payload, host->rotate);
+	pack_put_bytes(payload, host->box, host->assigned ? ASSIGNED_BYTES : 0);
 	return payload->error;
 }
 
@@ -56,6 +57,7 @@ int host_document_decode(struct view payload, struct host_document *host)
 {
 	CLEANUP(pack_reader_free) struct pack_reader reader = { .ready = false };
 	struct pack_cursor whole, networks;
+	struct view box;
 	int r = pack_open(&reader, payload.p, payload.n, &host_limits, &whole);
 
 	if (r < 0)
@@ -72,6 +74,12 @@ int host_document_decode(struct view payload, struct host_document *host)
 	}
 	pack_close(&whole, &networks);
 	host->rotate = pack_u64(&whole, UINT64_MAX >> 8);
+	box = pack_bytes(&whole, ASSIGNED_BYTES);
+	host->assigned = box.n != 0;
+	if (host->assigned && (box.n != ASSIGNED_BYTES || host->rotate == 0))
+		return -EBADMSG;
+	if (host->assigned)
+		memcpy(host->box, box.p, ASSIGNED_BYTES);
 	return pack_done(&whole);
 }
 
@@ -144,7 +152,7 @@ int registration_encode(const struct registration *registration, struct pack_wri
 
 	if (registration->address_count > REGISTRATION_ADDRESSES_MAX)
 		return -EINVAL;
-	pack_put_array(payload, 9);
+	pack_put_array(payload, 10);
 	document_header_write(payload, &registration->header);
 	pack_put_bytes(payload, statement->host_key, KEY_BYTES);
 	pack_put_array(payload, 3);
@@ -159,6 +167,7 @@ int registration_encode(const struct registration *registration, struct pack_wri
 	pack_put_array(payload, registration->address_count);
 	for (unsigned i = 0; i < registration->address_count; i++)
 		pack_put_endpoint(payload, &registration->addresses[i]);
+	pack_put_u64(payload, registration->flags);
 	return payload->error;
 }
 
@@ -187,6 +196,7 @@ static int registration_decode(struct view payload, struct registration *registr
 	for (unsigned i = 0; i < registration->address_count; i++)
 		pack_endpoint(&inner, &registration->addresses[i]);
 	pack_close(&whole, &inner);
+	registration->flags = (uint32_t)pack_u64(&whole, UINT32_MAX);
 	return pack_done(&whole);
 }
 

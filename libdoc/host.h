@@ -4,12 +4,13 @@
  */
 #pragma once
 
+#include "libdoc/assigned.h"
 #include "libdoc/envelope.h"
 #include "libdoc/head.h"
 
 /*
- * -- The host document, signed online: [header, name, [[network id, [address ...]] ...], rotate]. header.id is the host's. rotate: the counter of the WireGuard
- * key that is to be replaced; 0: none is. -------------------------------------------------------------------------------------------------
+ * -- The host document, signed online: [header, name, [[network id, [address ...]] ...], rotate, assigned]. header.id is the host's. rotate: the counter of the
+ * WireGuard key that is to be replaced; 0: none is. assigned: the key that is to follow it, in a box (libdoc/assigned.h), or empty: the host makes one. --------
  */
 
 struct host_network {
@@ -24,6 +25,8 @@ struct host_document {
 	unsigned network_count;
 	struct host_network networks[NETWORKS_MAX]; /* no network twice */
 	uint64_t rotate; /* a key with this counter is to get a successor */
+	bool assigned;   /* which is in the box; only with rotate */
+	uint8_t box[ASSIGNED_BYTES];
 };
 
 _must_check_ int host_document_encode(const struct host_document *host, struct pack_writer *payload);
@@ -54,8 +57,12 @@ _must_check_ int statement_verify(const struct statement *statement, const struc
 
 /* -- The registration, signed by the host key: who I am and how I am reached. ----------------------------------------------------- */
 
-/* [header, host key, [WireGuard key, counter, signature], next, transport key, listen port, backend, version, [endpoint address ...]]; next: as in a peer entry */
+/* [header, host key, [WireGuard key, counter, signature], next, transport key, listen port, backend, version, [endpoint address ...], flags]; next: as in a peer entry */
 #define REGISTRATION_ADDRESSES_MAX 8
+
+enum registration_flags {
+	REGISTRATION_ASSIGNABLE = 1 << 0, /* the host takes a WireGuard key that the control plane makes */
+};
 
 struct registration {
 	struct document_header header; /* id: the host's; generation: grows with each one */
@@ -67,6 +74,7 @@ struct registration {
 	char version[32];  /* of the agent */
 	unsigned address_count;
 	struct endpoint addresses[REGISTRATION_ADDRESSES_MAX]; /* global underlay addresses, with the listen port */
+	uint32_t flags;
 };
 
 _must_check_ int registration_encode(const struct registration *registration, struct pack_writer *payload);

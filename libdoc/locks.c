@@ -65,6 +65,14 @@ static bool lock_equal(const struct lock *a, const struct lock *b)
 	return true;
 }
 
+bool locks_any(const struct locks *locks)
+{
+	for (unsigned i = 0; i < locks->count; i++)
+		if (locks->locks[i].flags & ADMISSION_LOCKED)
+			return true;
+	return false;
+}
+
 int locks_note(struct locks *locks, const struct lock *lock)
 {
 	const struct lock *known = locks_find(locks, &lock->network);

@@ -26,5 +26,7 @@ _must_check_ int locks_encode(const struct locks *locks, struct pack_writer *out
 _must_check_ int locks_decode(const void *bytes, size_t n, struct locks *locks);
 /** @return the lock of a network, NULL */
 const struct lock *locks_find(const struct locks *locks, const struct id *network);
+/** Is any network locked, by what was heard last? */
+bool locks_any(const struct locks *locks);
 /** Note a lock, in the place of what was known of its network. @return 1; 0 it was known; -ENOSPC */
 _must_check_ int locks_note(struct locks *locks, const struct lock *lock);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "libdoc/wgkey.h"
 #include "libjournal/folder.h"
 
 #define FILE_NAME "wg.key"
@@ -28,14 +29,6 @@ int host_key_read(int folder, uint8_t secret[static SECRET_KEY_BYTES])
 		(void)crypto_sign_seed_keypair(public, secret, seed);
 	sodium_memzero(seed, sizeof(seed));
 	return n < 0 ? (int)n : 0;
-}
-
-static void key_make(uint8_t private[static KEY_BYTES], uint8_t public[static KEY_BYTES])
-{
-	randombytes_buf(private, KEY_BYTES);
-	private[0] &= 248; /* clamped as `wg genkey` does (RFC 7748, 5) */
-	private[31] = (uint8_t)((private[31] & 127) | 64);
-	(void)crypto_scalarmult_base(public, private);
 }
 
 static int store(int folder, struct wg_keys *keys, struct wg_keys *new)
@@ -99,11 +92,11 @@ int wg_keys_renew(int folder, struct wg_keys *keys)
 		new.counter = new.since;
 	if (new.counter <= keys->next_counter)
 		new.counter = keys->next_counter + 1;
-	key_make(new.private, new.public);
+	wg_key_make(new.private, new.public);
 	return store(folder, keys, &new);
 }
 
-int wg_keys_add_next(int folder, struct wg_keys *keys)
+int wg_keys_add_next(int folder, struct wg_keys *keys, const uint8_t *private)
 {
 	struct wg_keys new = *keys;
 
@@ -111,7 +104,12 @@ int wg_keys_add_next(int folder, struct wg_keys *keys)
 	/* An earlier next key may have been announced and given up: its counter is not used twice. */
 	if (new.next_counter < (uint64_t)time(NULL))
 		new.next_counter = (uint64_t)time(NULL);
-	key_make(new.next_private, new.next_public);
+	if (private) {
+		memcpy(new.next_private, private, KEY_BYTES);
+		(void)crypto_scalarmult_base(new.next_public, private);
+	} else {
+		wg_key_make(new.next_private, new.next_public);
+	}
 	return store(folder, keys, &new);
 }
 

@@ -33,8 +33,8 @@ void wg_keys_wipe(struct wg_keys *keys);
 
 /** A new key in the place of all, with a greater counter (keys->counter may be 0). */
 _must_check_ int wg_keys_renew(int folder, struct wg_keys *keys);
-/** Make a next key. */
-_must_check_ int wg_keys_add_next(int folder, struct wg_keys *keys);
+/** Make a next key, or take this one (clamped) for it. @param private NULL: make one */
+_must_check_ int wg_keys_add_next(int folder, struct wg_keys *keys, const uint8_t *private);
 /** The next key comes into force. */
 _must_check_ int wg_keys_adopt_next(int folder, struct wg_keys *keys);
 /** The next key is not wanted any more. */

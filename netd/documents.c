@@ -54,6 +54,7 @@ static int registration_make(struct netd *netd, struct pack_writer *envelope)
 		       netd->engine == ENGINE_WAITING ? "none" : netd->overlay.kind == WG_KERNEL ? "kernel" : "userspace");
 	(void)snprintf(registration.version, sizeof(registration.version), "%s", LOOPBACK_VERSION);
 	registration.address_count = overlay_underlay(&netd->overlay, registration.addresses, REGISTRATION_ADDRESSES_MAX);
+	registration.flags = rotation_assignable(netd) ? REGISTRATION_ASSIGNABLE : 0;
 	r = registration_encode(&registration, &payload);
 	return r < 0 ? r : state_sign(&netd->state, DOC_registration, &payload, envelope);
 }

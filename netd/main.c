@@ -20,6 +20,7 @@ static const char usage[] =
 	"\n"
 	"  --interface NAME     the overlay interface (lb0)\n"
 	"  --listen-port PORT   WireGuard's UDP port (51820)\n"
+	"  --assigned-keys      take WireGuard keys that the control plane makes, unless a network is locked\n"
 	"  --confirm SECONDS    a change after which the control plane is silent for so long gets reachability back (30; 0: never)\n"
 	"  --backend KIND       kernel, userspace, or auto: the kernel's if it has WireGuard (auto)\n"
 	"  --state FOLDER       keys, pinned root, last known good (" STATE_FOLDER ")\n"
@@ -33,13 +34,14 @@ static const char usage[] =
 struct options {
 	const char *interface, *backend, *state, *user, *fetchd_user, *launch_user;
 	unsigned listen_port, confirm;
+	bool assigned_keys;
 };
 
 static int options_read(int argc, char **argv, struct options *options)
 {
 	static const struct option known[] = {
 		{ "interface", required_argument, NULL, 'i' },   { "listen-port", required_argument, NULL, 'p' },
-		{ "confirm", required_argument, NULL, 'c' },
+		{ "assigned-keys", no_argument, NULL, 'a' },     { "confirm", required_argument, NULL, 'c' },
 		{ "backend", required_argument, NULL, 'b' },     { "state", required_argument, NULL, 's' },
 		{ "user", required_argument, NULL, 'u' },        { "fetchd-user", required_argument, NULL, 'f' },
 		{ "launch-user", required_argument, NULL, 'l' }, { "help", no_argument, NULL, 'h' },
@@ -49,6 +51,7 @@ static int options_read(int argc, char **argv, struct options *options)
 
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (option) {
+		case 'a': options->assigned_keys = true; break;
 		case 'i': options->interface = optarg; break;
 		case 'b': options->backend = optarg; break;
 		case 's': options->state = optarg; break;
@@ -133,6 +136,7 @@ static int load(struct netd *netd, const struct options *options)
 	(void)snprintf(netd->overlay.name, sizeof(netd->overlay.name), "%s", options->interface);
 	netd->overlay.listen_port = (uint16_t)options->listen_port;
 	netd->gate.patience_ms = options->confirm * 1000;
+	netd->assignable = options->assigned_keys;
 	r = state_open(options->state, &netd->state);
 	if (r == 0)
 		r = blobs_new(&netd->blobs);

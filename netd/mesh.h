@@ -13,7 +13,7 @@
 #include "libdoc/network.h"
 #include "libjournal/blobs.h"
 #include "libdoc/owners.h"
-#include "netd/state.h"
+#include "libjournal/state.h"
 #include "libwg/wg.h"
 
 struct mesh {

@@ -80,6 +80,7 @@ struct netd {
 	uint64_t fresh_ms; /* when the last head with our nonce came; 0 never */
 	struct gate gate;
 	struct rotation rotation;
+	bool assignable; /* this host's owner lets the control plane make WireGuard keys for it (--assigned-keys) */
 	uint64_t told_ms; /* when drift was last told of; 0 never */
 	struct last_result last;
 
@@ -137,6 +138,8 @@ void confirm_resume(struct netd *netd, enum confirm state, struct mesh *before);
 _must_check_ int rotation_open(struct netd *netd);
 /** What is in force goes from one mesh to another (NULL: none); call while both are there. */
 void rotation_count(struct netd *netd, const struct mesh *from, const struct mesh *to);
+/** Does this host take a WireGuard key from the control plane? Only if its owner said so, and never once operators locked a network of it. */
+bool rotation_assignable(const struct netd *netd);
 /** Bring keys and second interface to what is in force. */
 void rotation_follow(struct netd *netd);
 /** Nothing is in force any more. */

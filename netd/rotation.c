@@ -32,6 +32,33 @@ void rotation_count(struct netd *netd, const struct mesh *from, const struct mes
 		log_error("cannot count the keys that are being replaced");
 }
 
+bool rotation_assignable(const struct netd *netd)
+{
+	return netd->assignable && !locks_any(&netd->state.locks);
+}
+
+/* The next key: made here, or the one in the document, if this host takes such. Not taken, the old one stays: the rotation is given up at its deadline. */
+static int next_key(struct netd *netd, const struct host_document *document)
+{
+	struct wg_keys *keys = &netd->state.keys;
+	uint8_t private[KEY_BYTES];
+	int r;
+
+	if (!document->assigned)
+		return wg_keys_add_next(netd->state.folder, keys, NULL);
+	if (!rotation_assignable(netd))
+		return log_warning("the control plane sent a WireGuard key; this host takes none (see --assigned-keys in netd(8)) and keeps its own"), -EPERM;
+	r = assigned_open(document->box, netd->state.host_secret, private);
+	if (r < 0)
+		log_warning("the control plane sent a WireGuard key that cannot be opened here; this host keeps its own");
+	if (r == 0)
+		r = wg_keys_add_next(netd->state.folder, keys, private);
+	sodium_memzero(private, sizeof(private));
+	if (r == 0)
+		log_notice("the next WireGuard key was made by the control plane");
+	return r;
+}
+
 /* @return 1 this host's key is another one now; 0; negative errno */
 static int keys_follow(struct netd *netd, const struct peer *own)
 {
@@ -46,9 +73,10 @@ static int keys_follow(struct netd *netd, const struct peer *own)
 		return r < 0 ? r : 1;
 	}
 	if (rotate && rotate == keys->counter && !keys->next_counter) {
-		r = wg_keys_add_next(netd->state.folder, keys);
+		r = next_key(netd, &netd->mesh->host);
 		if (r == 0)
 			documents_announce(netd);
+		r = r == -EPERM || r == -EBADMSG ? 0 : r;
 	} else if (keys->next_counter && rotate != keys->counter && own->next.counter == 0) {
 		r = wg_keys_drop_next(netd->state.folder, keys);
 		log_notice("the WireGuard key stays; the next one was given up");

@@ -41,6 +41,30 @@ static int host_network_check(struct signd *signd, const struct host_document *h
 	return 0;
 }
 
+/* Who makes the keys of its hosts is in a network: no key comes from outside while operators hold one locked that this host reaches. */
+static int assigned_check(struct signd *signd, const struct host_document *host, struct refusal *refusal)
+{
+	struct id networks[NETWORKS_MAX];
+	int count = state_host_networks(signd->state, &host->header.id, networks);
+
+	for (int i = 0; i < count; i++) {
+		_cleanup_document_ struct signed_document signed_last = { 0 };
+		struct network_document network;
+		struct envelope envelope;
+		int r = state_document(signd->state, DOC_network, &networks[i], true, &signed_last);
+
+		if (r == 0)
+			r = envelope_open(signed_last.envelope, signed_last.envelope_n, &envelope);
+		if (r == 0)
+			r = network_document_decode(envelope.payload, &network);
+		if (r < 0)
+			return r;
+		if (network.flags & NETWORK_LOCKED)
+			return refuse(refusal, "host %s: a WireGuard key that is not the host's own, and network %s is locked", host->name, network.name);
+	}
+	return count < 0 ? count : 0;
+}
+
 int host_check(struct signd *signd, const struct host_document *host, struct refusal *refusal)
 {
 	struct id networks[NETWORKS_MAX];
@@ -52,6 +76,8 @@ int host_check(struct signd *signd, const struct host_document *host, struct ref
 	}
 	if (r == 0)
 		r = state_host_networks_put(signd->state, &host->header.id, networks, host->network_count);
+	if (r == 0 && host->assigned)
+		r = assigned_check(signd, host, refusal);
 	return r;
 }
 

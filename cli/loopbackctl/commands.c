@@ -117,6 +117,7 @@ static const struct cli_option wait_options[] = {
 };
 
 static const struct cli_option new_key_options[] = {
+	{ .name = "assigned", .help = "the control plane makes the key, sealed to the host, and forgets it; the host's owner must allow it" },
 	{ .name = "deadline", .value = "TIME", .help = "for a host and its peers to move over; default 5m" },
 	{ .name = "wait", .value = "TIME", .help = "until the job is over, at most 10m; tells how far it is", .lax = true },
 	END,

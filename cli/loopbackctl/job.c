@@ -198,6 +198,8 @@ static int rotate(struct cli *cli, const struct cli_args *args, const char *obje
 		r = duration_parse(&cli->voice, "deadline", cli_value(args, "deadline"), &deadline);
 	if (!r && deadline)
 		(void)json_object_set_new(body, "deadline_s", json_integer((json_int_t)deadline));
+	if (!r && cli_has(args, "assigned"))
+		(void)json_object_set_new(body, "assigned", json_true());
 	if (!r)
 		r = api_path(cli, path, objects, args->words[0], verb, NULL);
 	if (!r)

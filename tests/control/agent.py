@@ -28,6 +28,7 @@ class Agent:
         self.nodes, self.documents = {}, {}
         self.clock_offset = 0
         self.from_address = None      # what a proxy says of it
+        self.assignable = False       # takes keys that the control plane makes
         self.mark = ""                # of the process of fetchd: 16 characters
 
     @property
@@ -42,7 +43,8 @@ class Agent:
         self.registrations += 1 if new else 0
         payload = [wire.header(self.deployment, wire.ZERO_ID, self.id, 1, self.registrations), self.host.public,
                    [self.wg_key, self.counter, wire.statement(self.host, self.wg_key, self.counter, self.deployment)],
-                   wire.next_of(self.host, self.next_key, self.deployment), self.transport.public, self.port, "userspace", "0.1.0", [wire.endpoint(text) for text in self.addresses]]
+                   wire.next_of(self.host, self.next_key, self.deployment), self.transport.public, self.port, "userspace", "0.1.0", [wire.endpoint(text) for text in self.addresses],
+                   int(self.assignable)]
         return wire.envelope(wire.REGISTRATION, payload, self.host)
 
     def rekey(self, word="new"):
@@ -168,6 +170,10 @@ class Agent:
             assert wire.verifies(entry[3], wire.pae("loopback/statement/1", body), entry[0])
         return peers
 
+    def own_document(self):
+        """Its host document, unpacked."""
+        return wire.unpack(wire.unpack(self.documents[self.entries[wire.HOST, self.id][4]])[1])
+
     def admitted(self, network):
         """The ids on a network's list."""
         return set(wire.listed(self.lists[network], self.documents))
@@ -179,8 +185,7 @@ class Agent:
     def own_addresses(self):
         """Of its host document, as text."""
         import ipaddress
-        document = wire.unpack(wire.unpack(self.documents[self.entries[wire.HOST, self.id][4]])[1])
-        return [str(ipaddress.ip_address(address)) for _, addresses in document[2] for _, address in addresses]
+        return [str(ipaddress.ip_address(address)) for _, addresses in self.own_document()[2] for _, address in addresses]
 
     def generation(self, network):
         """Of a network, as it is in force here."""

@@ -63,7 +63,7 @@ class Hostile:
         """Ask for a host's document."""
         generation = more.get("generation", self.generations.get(host.id, 0) + 1)
         payload = [wire.header(DEPLOYMENT, more.get("organization", ORG), host.id, 1, generation), "h",
-                   [[network, [wire.prefix(text) for text in (addresses or [host.address])]] for network, addresses in networks], 0]
+                   [[network, [wire.prefix(text) for text in (addresses or [host.address])]] for network, addresses in networks], more.get("rotate", 0), more.get("box", b"")]
         answer = self.client.sign(wire.HOST, payload)
         if answer and answer[0] == SIGN_DONE:
             self.generations[host.id] = generation
@@ -168,7 +168,7 @@ def test_a_large_network_grows_and_shrinks_one_by_one(hostile):
 def test_shape_changes_between_leaf_and_branch(hostile):
     """Nodes move between paths with unchanged contents: none that is needed may be thrown away."""
     hosts = [Host(number) for number in range(40)]
-    for count in (4, 5, 4, 6, 3, 5, 4, 1, 0, 5, 17, 5, 4, 40, 16, 17, 4):
+    for count in (4, 5, 4, 6, 3, 5, 4, 1, 0, 5, 17, 5, 4, 16, 17, 33, 40, 25, 16, 4):
         signed(hostile.network(hosts[:count]))
 
 

@@ -57,6 +57,26 @@ def ids(hosts):
     return [host.id for host in hosts]
 
 
+def test_no_host_of_a_locked_network_is_given_a_key(hostile, operators):
+    """Who makes a host's key can be that host: in a locked network nobody but the host makes it, over a bridge neither."""
+    member = hostile.hosts[0]
+    signed(hostile.host(member, rotate=1, box=bytes(80)))
+    signed(hostile.network(hostile.hosts, flags=1, **operators.list(ids(hostile.hosts), bridges=[OTHER])))
+    refused(hostile.host(member, rotate=1, box=bytes(80)), "is locked")
+    signed(hostile.host(member, rotate=1))
+    far = [Host(40, "10.2.0.40")]
+    signed(hostile.network(far, network=OTHER, cidrs=["10.2.0.0/16"]))
+    signed(hostile.host(far[0], networks=((OTHER, None),), rotate=1, box=bytes(80)))
+    signed(hostile.network(hostile.hosts, flags=1, bridges=[OTHER], **operators.list(ids(hostile.hosts + far), bridges=[OTHER])))
+    signed(hostile.network(far, network=OTHER, cidrs=["10.2.0.0/16"], bridges=[NET]))
+    refused(hostile.host(far[0], networks=((OTHER, None),), rotate=1, box=bytes(80)), "is locked")
+
+
+@pytest.mark.parametrize("rotate, box", [(0, bytes(80)), (1, bytes(79)), (1, bytes(81)), (1, b"x")])
+def test_boxes_that_are_none(hostile, rotate, box):
+    refused(hostile.host(hostile.hosts[0], rotate=rotate, box=box), "malformed")
+
+
 def test_only_the_list_lets_in(hostile, operators):
     hosts = hostile.hosts
     refused(hostile.network(hosts, flags=1), "admission list", "network lock")

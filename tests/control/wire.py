@@ -104,6 +104,14 @@ class Key:
         _SODIUM.crypto_sign_seed_keypair(public, secret, seed)
         self.public, self._secret = public.raw, secret.raw
 
+    def seal_open(self, box):
+        """What is in a sealed box to this key's X25519 form; None if it is not for this key."""
+        public, secret, content = ctypes.create_string_buffer(32), ctypes.create_string_buffer(32), ctypes.create_string_buffer(len(box) - 48)
+        _SODIUM.crypto_sign_ed25519_sk_to_curve25519(secret, self._secret)
+        _SODIUM.crypto_scalarmult_base(public, secret)
+        r = _SODIUM.crypto_box_seal_open(content, box, ctypes.c_ulonglong(len(box)), public, secret)
+        return content.raw if r == 0 else None
+
     def sign(self, message):
         """A detached signature."""
         signature = ctypes.create_string_buffer(64)
@@ -163,6 +171,13 @@ def endpoint(text):
     """ADDRESS:PORT as it stands in documents."""
     address, port = text.rsplit(":", 1)
     return [int(port), ipaddress.ip_address(address.strip("[]")).packed]
+
+
+def wg_public(private):
+    """The public half of a WireGuard key."""
+    public = ctypes.create_string_buffer(32)
+    _SODIUM.crypto_scalarmult_base(public, private)
+    return public.raw
 
 
 def statement(host, wg_key, counter, deployment):

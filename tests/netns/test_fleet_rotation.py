@@ -28,7 +28,7 @@ def own_fleet():
         made.start_control_plane()
         made.create_network()
         for name in NAMES:
-            made.add(name)
+            made.add(name, options={"netd": "--interface lb0 --listen-port 51820" + (" --assigned-keys" if name == "h3" else "")})
         made.wait_converged()
         yield made
     finally:
@@ -101,6 +101,23 @@ def test_all_hosts_of_a_network_get_new_keys_under_traffic(own):
     wait_over(own)
     sent, lost = pings.stop(at_least=500)
     assert lost == 0, f"{lost} of {sent}"
+
+
+def test_a_key_of_the_control_planes_under_traffic(own):
+    """Only for the host whose owner lets it; nobody loses a packet."""
+    said = own.ctl_text("host", "rotate-key", "h1", "--assigned", check=False)
+    assert said.returncode == 1 and "--assigned-keys" in said.stderr, said.stderr
+    before = key(own, "h3")
+    pings = fleetview.Pings(own, NAMES, interval=0.005)
+    job = own.ctl("host", "rotate-key", "h3", "--assigned", "--wait", "25s")
+    assert (job["state"], job["done"], job["outstanding_count"]) == ("done", 1, 0), job
+    rigs.wait_until("the new key", lambda: key(own, "h3") != before, 20)
+    wait_over(own)
+    sent, lost = pings.stop(at_least=500)
+    assert lost == 0, f"{lost} of {sent}"
+    shown = own.ctl("host", "show", "h3")
+    assert (shown["key_made_by"], shown["public_key"]) == ("control-plane", key(own, "h3"))
+    assert "was made by the control plane" in own.host("h3").log("netd")
 
 
 def test_killed_half_way_it_goes_on(own):

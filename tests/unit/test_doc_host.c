@@ -15,7 +15,7 @@ static const struct document_header *any_header(struct document_header *header)
 
 static struct host_document host_document_largest(void)
 {
-	struct host_document host = { .network_count = NETWORKS_MAX };
+	struct host_document host = { .network_count = NETWORKS_MAX, .rotate = UINT64_MAX >> 8, .assigned = true };
 
 	(void)any_header(&host.header);
 	memset(host.name, 'h', NAME_BYTES_MAX);
@@ -58,6 +58,32 @@ START_TEST(the_largest_host_document_fits_an_envelope)
 	ck_assert_int_eq(host_document_encode(&host, &payload), 0);
 	_cleanup_writer_ struct pack_writer envelope = sealed(DOC_host, &payload, &signer);
 	ck_assert_uint_le(envelope.n, ENVELOPE_BYTES_MAX);
+}
+END_TEST
+
+START_TEST(an_assigned_key_is_for_its_host_alone)
+{
+	struct host_document host = host_document_largest(), again;
+	struct actor self = actor_of(1), other = actor_of(2);
+	uint8_t private[KEY_BYTES], public[KEY_BYTES], wanted[KEY_BYTES];
+
+	ck_assert_int_eq(assigned_make(self.key, host.box, wanted), 0);
+	host.assigned = true;
+	host.rotate = 7;
+	ck_assert_int_eq(recoded(&host, &again), 0);
+	ck_assert(again.assigned && again.rotate == 7);
+	ck_assert_int_eq(assigned_open(again.box, self.secret, private), 0);
+	(void)crypto_scalarmult_base(public, private);
+	ck_assert_mem_eq(public, wanted, KEY_BYTES);
+	ck_assert_int_eq(assigned_open(again.box, other.secret, private), -EBADMSG);
+	for (unsigned i = 0; i < ASSIGNED_BYTES; i++) {
+		again.box[i] ^= 1;
+		ck_assert_int_eq(assigned_open(again.box, self.secret, private), -EBADMSG);
+		again.box[i] ^= 1;
+	}
+	host.rotate = 0;
+	ck_assert_int_eq(recoded(&host, &again), -EBADMSG);
+	ck_assert_int_eq(assigned_make((uint8_t[KEY_BYTES]){ 2 }, host.box, wanted), -EBADMSG); /* no point of the curve */
 }
 END_TEST
 
@@ -134,7 +160,7 @@ END_TEST
 
 static struct registration registration_of(const struct actor *host)
 {
-	struct registration registration = { .listen_port = 51820, .backend = "userspace", .version = "0.1.0", .address_count = 2 };
+	struct registration registration = { .listen_port = 51820, .backend = "userspace", .version = "0.1.0", .address_count = 2, .flags = REGISTRATION_ASSIGNABLE };
 
 	(void)any_header(&registration.header);
 	host_id_of(host->key, &registration.header.id);
@@ -175,6 +201,7 @@ START_TEST(a_registration_comes_back_as_it_was)
 	ck_assert_uint_eq(again.listen_port, 51820);
 	ck_assert_str_eq(again.backend, "userspace");
 	ck_assert_str_eq(again.version, "0.1.0");
+	ck_assert_uint_eq(again.flags, REGISTRATION_ASSIGNABLE);
 	ck_assert_uint_eq(again.address_count, 2);
 	ck_assert(endpoint_equal(&registration.addresses[0], &again.addresses[0]));
 	ck_assert(endpoint_equal(&registration.addresses[1], &again.addresses[1]));
@@ -404,7 +431,7 @@ START_TEST(nobody_makes_another_host_leave)
 }
 END_TEST
 
-UNIT_MAIN("doc: hosts", the_largest_host_document_fits_an_envelope, a_host_document_out_of_bounds_is_refused,
+UNIT_MAIN("doc: hosts", the_largest_host_document_fits_an_envelope, an_assigned_key_is_for_its_host_alone, a_host_document_out_of_bounds_is_refused,
 	  a_statement_holds_for_what_it_says_and_no_more, a_statement_is_no_document_and_no_document_a_statement,
 	  a_registration_comes_back_as_it_was, a_registration_is_signed_by_the_host_that_it_names,
 	  a_flipped_byte_of_a_registration_is_refused, a_registration_out_of_bounds_is_refused, the_largest_receipt_comes_back_as_it_was,

@@ -3,7 +3,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-#include "netd/state.h"
+#include "libjournal/state.h"
 #include "tests/unit/documents.h"
 
 static void state_closep(struct state *state)

@@ -158,11 +158,23 @@ static int cmd_empty(struct forge *forge, struct words *words _unused_)
 	return 0;
 }
 
-/* host [networks=a,b]  and lies for its next publication, as for network */
+/* host [networks=a,b] [rotate=1] [assigned=self|other]: its key is to be replaced, by one in a box for this host or for another one; and lies for its next publication, as for network */
 static int cmd_host(struct forge *forge, struct words *words)
 {
-	const char *networks = word_of(words, "networks");
+	const char *networks = word_of(words, "networks"), *assigned = word_of(words, "assigned");
+	const struct virtual_host *other = host_at(forge, 1);
+	struct host_document *document = &forge->host_document;
+	uint8_t public[KEY_BYTES];
+	int r;
 
+	document->rotate = number_of(words, "rotate", 0) ? forge->statement.counter : 0;
+	document->assigned = assigned != NULL;
+	if (assigned) {
+		r = assigned_make(strcmp(assigned, "self") == 0 || !other ? forge->host_key : other->secret + SECRET_KEY_BYTES - KEY_BYTES, document->box, public);
+		if (r < 0)
+			return wrong(forge, "cannot make a key: %s", strerror(-r));
+		put_hex(&forge->answer, "assigned", public, sizeof(public));
+	}
 	(void)snprintf(forge->host_networks, sizeof(forge->host_networks), "%s", networks ? networks : "");
 	return lies_read(forge, words, &forge->host_lies);
 }
