@@ -84,7 +84,7 @@ static int host_read(struct controld *controld, const struct id *id, struct host
 {
 	_cleanup_rows_ struct rows rows = { 0 };
 	int r = store_first(controld->store, &rows, "SELECT h.organization, h.name, COALESCE(r.counter, 0), CASE r.state WHEN 'asked' THEN r.box END FROM hosts h LEFT JOIN rotations r ON r.host = h.id"
-			    " AND r.state IN ('asked', 'both', 'swapping') WHERE h.id = $1",
+			    " AND r.state IN ('asked', 'announced', 'both', 'swapping') WHERE h.id = $1",
 			    "d", id);
 
 	if (r < 0)

@@ -7,7 +7,9 @@
 #include "libdoc/host.h"
 #include "libipc/log.h"
 
-#define AT_ONCE 8 /* hosts of a job whose keys are being replaced; each is told of what its peers do */
+#define AT_ONCE 8 /* hosts of a wave; each is told of what its peers do */
+#define TEXT_OF(number) #number
+#define TEXT(number) TEXT_OF(number)
 
 /* Of host r.host: its owner takes no keys, or operators locked a network that it reaches: who makes the keys of its hosts is in it. */
 #define TAKES_NO_KEY                                                                                                              \
@@ -54,8 +56,8 @@ int rotation_announced(struct change *change, const struct registration *registr
 
 	if (registration->next.counter)
 		r = store_exec(change->controld->store,
-			       "UPDATE rotations SET state = 'both', next_key = $1, next_counter = $2, next_signature = $3, box = NULL WHERE host = $4"
-			       " AND state IN ('asked', 'both') AND counter = $5 AND COALESCE(assigned_key, $1) = $1",
+			       "UPDATE rotations SET state = CASE state WHEN 'asked' THEN 'announced' ELSE state END, next_key = $1, next_counter = $2, next_signature = $3, box = NULL WHERE host = $4"
+			       " AND state IN ('asked', 'announced', 'both') AND counter = $5 AND COALESCE(assigned_key, $1) = $1",
 			       "bibdi", registration->next.wg_key, (size_t)KEY_BYTES, (int64_t)registration->next.counter,
 			       registration->next.signature, (size_t)SIGNATURE_BYTES, &registration->header.id,
 			       (int64_t)registration->statement.counter);
@@ -66,7 +68,7 @@ int rotation_announced(struct change *change, const struct registration *registr
 
 #define STEP_HOSTS "SELECT r.host FROM rotations r JOIN hosts h ON h.id = r.host WHERE r.job = $1 AND "
 
-/* Everybody in its networks, itself included, has the newest documents in force and has moved over to all that there is to move over to. */
+/* Everybody in its networks, itself included, has the newest documents in force and has nothing left to move over to, or back from. */
 #define ALL_MOVED                                                                                                                 \
 	"NOT EXISTS (SELECT 1 FROM memberships mine JOIN memberships m ON m.network = mine.network AND m.waits = 0"              \
 	" JOIN documents d ON d.type = 3 AND d.id = m.network JOIN hosts p ON p.id = m.host WHERE mine.host = r.host"             \
@@ -83,11 +85,16 @@ struct step {
 	const char *told;
 };
 
+/* Nobody who shares a network with it, or a bridge, is in a wave. */
+#define TURN_HAS_COME                                                                                                             \
+	"NOT EXISTS (SELECT 1 FROM rotations o JOIN memberships theirs ON theirs.host = o.host JOIN memberships mine ON mine.host = r.host" \
+	" WHERE o.state IN ('asked', 'announced', 'both', 'swapping', 'settling') AND (theirs.network = mine.network"           \
+	" OR EXISTS (SELECT 1 FROM bridge_ends e WHERE e.network = theirs.network AND e.other = mine.network)))"
+
 static const struct step steps[] = {
-	{ STEP_HOSTS "r.state = 'wanted' AND h.state = 'active' AND (SELECT count(*) FROM rotations o WHERE o.job = $1 AND o.state IN ('asked', 'both',"
-		     " 'swapping')) < 8 AND $2 > 0",
-	  "UPDATE rotations SET counter = (SELECT wg_counter FROM hosts WHERE id = $1), state = 'asked', deadline = $2 + seconds * 1000"
-	  " WHERE host = $1",
+	{ STEP_HOSTS "r.state = 'wanted' AND h.state = 'active' AND $2 > 0 AND " TURN_HAS_COME,
+	  "UPDATE rotations SET counter = (SELECT wg_counter FROM hosts WHERE id = $1), state = 'asked',"
+	  " deadline = $2 + MIN(seconds, " TEXT(ROTATION_ASK_SECONDS) ") * 1000 WHERE host = $1",
 	  false, "is asked for a new key" },
 	{ STEP_HOSTS "r.state NOT IN ('done', 'given-up') AND h.state <> 'active' AND $2 > 0",
 	  "UPDATE rotations SET state = 'given-up', box = NULL WHERE host = $1 AND $2 > 0", false, NULL },
@@ -95,8 +102,13 @@ static const struct step steps[] = {
 	  "UPDATE rotations SET state = 'given-up', box = NULL WHERE host = $1 AND $2 > 0", false, "takes no key that is made here; it keeps its own" },
 	{ STEP_HOSTS "r.deadline <= $2 AND (r.state = 'asked' OR (r.state = 'both' AND " ITSELF_AWAY "))",
 	  "UPDATE rotations SET state = 'given-up', box = NULL WHERE host = $1 AND $2 > 0", true, "did not follow in time; it keeps its key" },
+	{ STEP_HOSTS "r.state = 'announced' AND $2 > 0 AND NOT EXISTS (SELECT 1 FROM rotations o WHERE o.job = $1 AND o.state = 'asked')",
+	  "WITH at (host, now) AS (SELECT $1, $2) UPDATE rotations SET state = 'both', deadline = (SELECT now FROM at) + seconds * 1000"
+	  " WHERE host = (SELECT host FROM at)", true, NULL },
 	/* On its own, and before signd sees it: signd never goes back. */
 	{ STEP_HOSTS "r.state = 'both' AND (r.deadline <= $2 OR " ALL_MOVED ")", "UPDATE rotations SET state = 'swapping' WHERE host = $1 AND $2 > 0",
+	  false, NULL },
+	{ STEP_HOSTS "r.state = 'settling' AND (r.deadline <= $2 OR " ALL_MOVED ")", "UPDATE rotations SET state = 'done' WHERE host = $1 AND $2 > 0",
 	  false, NULL },
 	{ STEP_HOSTS "r.state = 'swapping' AND $2 > 0",
 	  "UPDATE hosts SET wg_key = r.next_key, wg_counter = r.next_counter, wg_signature = r.next_signature, wg_assigned = r.assigned FROM rotations r"
@@ -143,7 +155,8 @@ static int host_step(struct change *change, const struct step *step, const struc
 	if (r == 0)
 		r = store_exec(store, step->update, "di", host, now_ms());
 	if (r >= 0 && step == &steps[ARRAY_SIZE(steps) - 1])
-		r = store_exec(store, "UPDATE rotations SET state = 'done' WHERE host = $1", "d", host);
+		r = store_exec(store, "UPDATE rotations SET state = 'settling', deadline = $1 WHERE host = $2", "id",
+			       now_ms() + ROTATION_SETTLE_SECONDS * 1000, host);
 	if (r >= 0 && step->entries)
 		r = membership_follow(change, host);
 	if (r >= 0 && step->told)

@@ -54,5 +54,7 @@ _must_check_ int loop_once(struct loop *loop, int milliseconds);
 
 /** Milliseconds of CLOCK_BOOTTIME: goes on through suspend, never back. */
 uint64_t loop_now_ms(void);
+/** Unix milliseconds. */
+uint64_t unix_now_ms(void);
 /** The same clock in microseconds. */
 uint64_t loop_now_us(void);

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "libdoc/wgkey.h"
+#include "libipc/loop.h"
 #include "libjournal/folder.h"
 
 #define FILE_NAME "wg.key"
@@ -39,7 +40,7 @@ static int store(int folder, struct wg_keys *keys, struct wg_keys *new)
 
 	put_counter(file, new->counter);
 	memcpy(file + 8, new->private, KEY_BYTES);
-	put_counter(file + ENTRY_BYTES, new->since);
+	put_counter(file + ENTRY_BYTES, new->since_ms);
 	put_counter(file + CURRENT_BYTES, new->next_counter);
 	memcpy(file + CURRENT_BYTES + 8, new->next_private, KEY_BYTES);
 	r = folder_write(folder, FILE_NAME, file, n);
@@ -68,7 +69,7 @@ int wg_keys_open(int folder, struct wg_keys *keys)
 		return wg_keys_renew(folder, keys);
 	if (n == CURRENT_BYTES || n == sizeof(file)) {
 		read_entry(file, &keys->counter, keys->private, keys->public);
-		keys->since = get_counter(file + ENTRY_BYTES);
+		keys->since_ms = get_counter(file + ENTRY_BYTES);
 	} else {
 		r = n < 0 ? (int)n : -EBADMSG;
 	}
@@ -85,11 +86,11 @@ void wg_keys_wipe(struct wg_keys *keys)
 
 int wg_keys_renew(int folder, struct wg_keys *keys)
 {
-	struct wg_keys new = { .counter = keys->counter + 1, .since = (uint64_t)time(NULL) };
+	struct wg_keys new = { .counter = keys->counter + 1, .since_ms = unix_now_ms() };
 
 	/* If the file was lost, so was the counter; the time goes on in its stead. */
-	if (new.counter < new.since)
-		new.counter = new.since;
+	if (new.counter < new.since_ms / 1000)
+		new.counter = new.since_ms / 1000;
 	if (new.counter <= keys->next_counter)
 		new.counter = keys->next_counter + 1;
 	wg_key_make(new.private, new.public);
@@ -115,7 +116,7 @@ int wg_keys_add_next(int folder, struct wg_keys *keys, const uint8_t *private)
 
 int wg_keys_adopt_next(int folder, struct wg_keys *keys)
 {
-	struct wg_keys new = { .counter = keys->next_counter, .since = (uint64_t)time(NULL) };
+	struct wg_keys new = { .counter = keys->next_counter, .since_ms = unix_now_ms() };
 
 	memcpy(new.private, keys->next_private, KEY_BYTES);
 	memcpy(new.public, keys->next_public, KEY_BYTES);

@@ -2,7 +2,7 @@
 /*
  * A host's keys: its own (Ed25519), and its WireGuard keys: the one that is in force, and beside it the next while it is being replaced.
  *
- * The file, wg.key: counter (8 bytes, big endian), private key (32), when it came into force (8, Unix seconds); then, if there is a next one,
+ * The file, wg.key: counter (8 bytes, big endian), private key (32), when it came into force (8, Unix milliseconds); then, if there is a next one,
  * its counter (8) and private key (32). Counters only grow, so that an old key cannot be brought back.
  */
 #pragma once
@@ -17,7 +17,7 @@ _must_check_ int host_key_read(int folder, uint8_t secret[static SECRET_KEY_BYTE
 
 struct wg_keys {
 	uint64_t counter;
-	uint64_t since; /* Unix seconds */
+	uint64_t since_ms; /* Unix milliseconds */
 	uint8_t private[KEY_BYTES]; /* X25519 */
 	uint8_t public[KEY_BYTES];
 	uint64_t next_counter; /* 0: there is no next key */

@@ -5,12 +5,12 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "libipc/cleanup.h"
+#include "libipc/loop.h"
 
 #define KEEPALIVE 10      /* seconds: it makes the two ends shake hands, and keeps a mapping open that is a few minutes old */
-#define LIVE_SECONDS 180  /* REJECT_AFTER_TIME of the WireGuard paper */
+#define LIVE_MS 180000    /* REJECT_AFTER_TIME of the WireGuard paper */
 
 uint16_t beside_port(uint16_t first)
 {
@@ -138,16 +138,17 @@ static struct beside_peer *find_first(const struct beside *beside, const uint8_t
 	return beside->count ? bsearch(&wanted, beside->peers, beside->count, sizeof(wanted), first_key_order) : NULL;
 }
 
-static bool live(uint64_t handshake, uint64_t since)
+static bool live(uint64_t handshake_ms, uint64_t since_ms)
 {
-	uint64_t now = (uint64_t)time(NULL);
+	const uint64_t now = unix_now_ms();
 
-	return handshake && handshake >= since && (now < handshake || now - handshake < LIVE_SECONDS);
+	return handshake_ms && handshake_ms >= since_ms && (now < handshake_ms || now - handshake_ms < LIVE_MS);
 }
 
 struct strangers {
 	struct beside *beside;
 	struct wg_device *device;
+	bool rekeyed; /* the device is about to get another key: no session outlives that, so no peer is known by its last handshake */
 	unsigned count, room;
 	uint8_t (*keys)[KEY_BYTES];
 };
@@ -159,10 +160,11 @@ static int on_second(const struct wg_device_state *device, const struct wg_peer_
 
 	if (!state) {
 		strangers->count = 0;
+		strangers->rekeyed = strangers->device->set_private_key && memcmp(device->public_key, strangers->beside->own, KEY_BYTES) != 0;
 		strangers->device->set_listen_port = device->listen_port != strangers->device->listen_port;
 		return 0;
 	}
-	if (peer) {
+	if (peer && !strangers->rekeyed) {
 		peer->there = true;
 		peer->settled = state->keepalive != 0;
 		peer->same = !state->allowed_cut && prefixes_equal(state->allowed, state->allowed_count, peer->allowed, peer->allowed_count);
@@ -272,6 +274,17 @@ static int routes_read(struct beside *beside)
 	return r;
 }
 
+/* A tunnel that is about to be another one carries nothing: what was moved to it goes back to the first interface before. */
+static int routes_back(struct beside *beside)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < beside->count; i++)
+		if (beside->peers[i].moved && !beside->peers[i].there)
+			r = routes_set(beside, &beside->peers[i], false);
+	return r;
+}
+
 /* Addresses too: with none the kernel's reverse path filter would have nothing to go by. */
 static int plumb(struct beside *beside, const struct rtnl_link *first)
 {
@@ -329,11 +342,13 @@ int beside_configure(struct beside *beside, const struct rtnl_link *first, const
 	(void)crypto_scalarmult_base(beside->own, change.private_key);
 	r = wg_dump(beside->wg, on_second, &strangers);
 	if (r == 0)
+		r = routes_read(beside);
+	if (r == 0)
+		r = routes_back(beside);
+	if (r == 0)
 		r = put_all(beside, &change, &strangers);
 	sodium_memzero(&change, sizeof(change));
 	free(strangers.keys);
-	if (r == 0)
-		r = routes_read(beside);
 	return r < 0 ? r : plumb(beside, first);
 }
 
@@ -344,13 +359,13 @@ static int look_second(const struct wg_device_state *device _unused_, const stru
 	struct beside_peer *peer = state ? find(arg, state->public_key) : NULL;
 
 	if (peer)
-		peer->fresh = live(state->handshake, 0);
+		peer->fresh = live(state->handshake_ms, 0);
 	return 0;
 }
 
 struct look {
 	struct beside *beside;
-	uint64_t since;
+	uint64_t since_ms;
 };
 
 static int look_first(const struct wg_device_state *device _unused_, const struct wg_peer_state *state, void *arg)
@@ -359,7 +374,7 @@ static int look_first(const struct wg_device_state *device _unused_, const struc
 	struct beside_peer *peer = state ? find_first(look->beside, state->public_key) : NULL;
 
 	if (peer)
-		peer->back = live(state->handshake, look->since);
+		peer->back = live(state->handshake_ms, look->since_ms);
 	return 0;
 }
 
@@ -384,9 +399,9 @@ static int settle(struct beside *beside)
 	return wg_end(beside->wg, r);
 }
 
-int beside_move(struct beside *beside, struct wg *first, uint64_t since, unsigned *moving, unsigned *moved)
+int beside_move(struct beside *beside, struct wg *first, uint64_t since_ms, unsigned *moving, unsigned *moved)
 {
-	struct look look = { beside, since };
+	struct look look = { beside, since_ms };
 	int r;
 
 	for (unsigned i = 0; i < beside->count; i++)

@@ -58,9 +58,9 @@ _must_check_ int beside_configure(struct beside *beside, const struct rtnl_link 
 
 /**
  * Look at both devices, and move.
- * @param since Unix seconds: a handshake of the first interface that is older does not count
+ * @param since_ms Unix milliseconds: a handshake of the first interface that is older does not count
  * @param moving receives how many peers are still to be moved to
  * @param moved receives how many are moved to and not back yet
  * @return 0; negative errno
  */
-_must_check_ int beside_move(struct beside *beside, struct wg *first, uint64_t since, unsigned *moving, unsigned *moved);
+_must_check_ int beside_move(struct beside *beside, struct wg *first, uint64_t since_ms, unsigned *moving, unsigned *moved);

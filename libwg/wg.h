@@ -43,7 +43,8 @@ struct wg_peer_state {
 	uint8_t public_key[KEY_BYTES];
 	struct endpoint endpoint; /* family 0: none known */
 	uint16_t keepalive;
-	uint64_t handshake; /* Unix seconds of the latest handshake; 0 never */
+	uint64_t handshake;    /* Unix seconds of the latest handshake; 0 never */
+	uint64_t handshake_ms; /* the same in milliseconds */
 	uint64_t rx_bytes, tx_bytes;
 	uint16_t allowed_count;       /* entries given; the device may have had more than WG_ALLOWED_MAX: see allowed_cut */
 	bool allowed_cut;

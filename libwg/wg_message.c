@@ -194,8 +194,10 @@ static int read_peer(const struct nlattr *nest, void *arg)
 	(void)netlink_copy(attrs[WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL], &peer->keepalive, sizeof(peer->keepalive));
 	(void)netlink_copy(attrs[WGPEER_A_RX_BYTES], &peer->rx_bytes, sizeof(peer->rx_bytes));
 	(void)netlink_copy(attrs[WGPEER_A_TX_BYTES], &peer->tx_bytes, sizeof(peer->tx_bytes));
-	if (netlink_copy(attrs[WGPEER_A_LAST_HANDSHAKE_TIME], time, sizeof(time)))
+	if (netlink_copy(attrs[WGPEER_A_LAST_HANDSHAKE_TIME], time, sizeof(time))) {
 		peer->handshake = time[0];
+		peer->handshake_ms = time[0] * 1000 + time[1] / 1000000;
+	}
 	if (attrs[WGPEER_A_ALLOWEDIPS])
 		return mnl_attr_parse_nested(attrs[WGPEER_A_ALLOWEDIPS], read_allowed, reader);
 	return MNL_CB_OK;

@@ -439,8 +439,16 @@ static int take_line(const char *key, const char *value, void *arg)
 		return take_allowed(reader, value);
 	if (strcmp(key, "endpoint") == 0)
 		return take_endpoint(reader, value);
-	if (strcmp(key, "last_handshake_time_sec") == 0)
-		return number(value, INT64_MAX, &peer->handshake);
+	if (strcmp(key, "last_handshake_time_sec") == 0) {
+		r = number(value, INT64_MAX / 1000, &peer->handshake);
+		peer->handshake_ms = peer->handshake * 1000;
+		return r;
+	}
+	if (strcmp(key, "last_handshake_time_nsec") == 0) { /* follows the seconds */
+		r = number(value, 999999999, &small);
+		peer->handshake_ms = peer->handshake * 1000 + small / 1000000;
+		return r;
+	}
 	if (strcmp(key, "rx_bytes") == 0)
 		return number(value, UINT64_MAX, &peer->rx_bytes);
 	if (strcmp(key, "tx_bytes") == 0)

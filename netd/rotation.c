@@ -174,22 +174,24 @@ static void look(void *arg)
 		rotation_follow(netd);
 		return;
 	}
-	r = beside_move(&rotation->second, netd->overlay.wg, netd->state.keys.since, &rotation->moving, &moved);
+	r = beside_move(&rotation->second, netd->overlay.wg, netd->state.keys.since_ms, &rotation->moving, &moved);
 	(void)rtnl_watch_drain(netd->overlay.watch); /* we know */
 	if (r < 0) {
 		(void)log_errno(r, "cannot work with %s, which carries the next keys; trying anew", rotation->second.name);
 		beside_close(&rotation->second, false);
 	}
-	if (rotation->nexts && before && !rotation->moving) {
-		netd->gate.untold = true;
-		documents_tell(netd);
-	}
 	if (rotation->nexts || moved)
 		rotation->used_ms = begun;
+	if (!rotation->nexts)
+		rotation->moving = moved + 1; /* until it is closed: who is to follow waits for that */
 	if (r == 0 && begun - rotation->used_ms > LINGER_MS)
 		rotation_clear(netd);
 	else
 		loop_timer_set(rotation->look, TICK_MS + 10 * (unsigned)(loop_now_ms() - begun));
+	if (before && !rotation->moving) {
+		netd->gate.untold = true;
+		documents_tell(netd);
+	}
 }
 
 void rotation_follow(struct netd *netd)
@@ -204,11 +206,13 @@ void rotation_follow(struct netd *netd)
 	r = trie_get(&netd->mesh->networks[0].root, &netd->state.host, blobs_lookup, netd->blobs, &own, &missing);
 	if (r == 0)
 		r = keys_follow(netd, &own);
-	if (r == 1)
+	if (r == 1) {
 		r = overlay_reconcile(&netd->overlay, netd->mesh, NULL);
+		netd->state.keys.since_ms = unix_now_ms(); /* until now the first interface may have shaken hands with the old one */
+	}
 	if (r == 0 && !rotation->second.wg)
 		r = bring_up(netd);
-	rotation->moving = rotation->nexts != 0; /* at least, until we know */
+	rotation->moving = rotation->nexts != 0 || rotation->second.wg; /* at least, until we know */
 	if (r == 0 && rotation->second.wg)
 		r = configure(netd, &own);
 	if (r < 0 && r != -EAGAIN)

@@ -100,6 +100,8 @@ def test_a_key_is_made_sealed_and_forgotten(plane, hosts):
     wait_state(plane, host, "both")
     assert row(plane, host)[1] is None, "the box is gone once it was opened"
     settle(hosts)
+    wait_state(plane, host, "settling")
+    settle(hosts)
     wait_state(plane, host, "done")
     shown = plane.ok("GET", f"/hosts/{host.name}")
     assert (shown["key_made_by"], shown["takes_assigned_keys"]) == ("control-plane", True)

@@ -6,6 +6,8 @@ One story on a fleet of its own, whose hosts run the second wg-launch as well.
 
 import os
 import shutil
+import signal
+import time
 
 import pytest
 
@@ -80,7 +82,7 @@ def wait_job(fleet, job, timeout=60):
 def test_a_host_gets_a_new_key_under_traffic(own):
     before = {name: key(own, name) for name in NAMES}
     pings = fleetview.Pings(own, NAMES, interval=0.005)
-    job = own.ctl("host", "rotate-key", "h1", "--wait", "25s")
+    job = own.ctl("host", "rotate-key", "h1", "--wait", "45s")
     assert (job["state"], job["done"], job["outstanding_count"]) == ("done", 1, 0), job
     rigs.wait_until("the new key", lambda: key(own, "h1") != before["h1"], 20)
     wait_over(own)
@@ -103,13 +105,35 @@ def test_all_hosts_of_a_network_get_new_keys_under_traffic(own):
     assert lost == 0, f"{lost} of {sent}"
 
 
+def test_one_wave_at_a_time(own):
+    """A second interface is in use on both ends when the next job comes: another key of its own would drop what is on it, so that job waits."""
+    before = {name: key(own, name) for name in NAMES}
+    pings = fleetview.Pings(own, NAMES, interval=0.005)
+    slow = own.host("h2").pid("loopback-fetchd")
+    os.kill(slow, signal.SIGSTOP)
+    try:
+        first = own.ctl("host", "rotate-key", "h1")
+        rigs.wait_until("the second interface in use", lambda: rotating(own) and rotating(own, "h3"), 20)
+        second = own.ctl("host", "rotate-key", "h3")
+        time.sleep(3)
+    finally:
+        os.kill(slow, signal.SIGCONT)
+    for job in (first, second):
+        job = wait_job(own, job)
+        assert (job["done"], job["outstanding_count"]) == (1, 0), job
+    wait_over(own)
+    assert key(own, "h1") != before["h1"] and key(own, "h3") != before["h3"] and key(own, "h2") == before["h2"]
+    sent, lost = pings.stop(at_least=500)
+    assert lost == 0, f"{lost} of {sent}"
+
+
 def test_a_key_of_the_control_planes_under_traffic(own):
     """Only for the host whose owner lets it; nobody loses a packet."""
     said = own.ctl_text("host", "rotate-key", "h1", "--assigned", check=False)
     assert said.returncode == 1 and "--assigned-keys" in said.stderr, said.stderr
     before = key(own, "h3")
     pings = fleetview.Pings(own, NAMES, interval=0.005)
-    job = own.ctl("host", "rotate-key", "h3", "--assigned", "--wait", "25s")
+    job = own.ctl("host", "rotate-key", "h3", "--assigned", "--wait", "45s")
     assert (job["state"], job["done"], job["outstanding_count"]) == ("done", 1, 0), job
     rigs.wait_until("the new key", lambda: key(own, "h3") != before, 20)
     wait_over(own)
