@@ -207,8 +207,8 @@ void rotation_follow(struct netd *netd)
 	if (r == 0)
 		r = keys_follow(netd, &own);
 	if (r == 1) {
+		netd->state.keys.since_ms = unix_now_ms(); /* writing it down took a moment, and the first interface may have shaken hands with the old one */
 		r = overlay_reconcile(&netd->overlay, netd->mesh, NULL);
-		netd->state.keys.since_ms = unix_now_ms(); /* until now the first interface may have shaken hands with the old one */
 	}
 	if (r == 0 && !rotation->second.wg)
 		r = bring_up(netd);
