@@ -128,7 +128,7 @@ struct receipt {
 	uint64_t peers;             /* in force now */
 	enum confirm confirm;       /* of what is in force */
 	uint64_t mended;            /* times that drift of the device was found and mended since netd started (M12) */
-	uint64_t moving;            /* peers to which this host has not moved over yet, of those that get a new key, or all if it gets one itself (M10) */
+	uint64_t moving;            /* peers to move over to, of those that get a new key, or all if it gets one itself; or to move back from, plus one (M10) */
 };
 
 _must_check_ int receipt_encode(const struct receipt *receipt, struct pack_writer *payload);

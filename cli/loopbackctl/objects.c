@@ -227,6 +227,8 @@ static const struct column host_details[] = {
 	{ "Addresses", "networks", AS_ADDRESSES },
 	{ "Endpoint", "endpoint", AS_TEXT },
 	{ "Seen address", "seen_address", AS_TEXT },
+	{ "Key", "public_key", AS_TEXT },
+	{ "Made by", "key_made_by", AS_TEXT },
 	{ "Backend", "backend", AS_TEXT },
 	{ "Agent version", "agent_version", AS_TEXT },
 	{ "Last poll", "last_poll", AS_AGO },

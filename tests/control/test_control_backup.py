@@ -375,7 +375,7 @@ def test_the_schema_of_an_older_backup_is_brought_up_to_date(plane, enrolled):
     with sqlite3.connect(old) as database:
         tables = ["packages", "admissions", "list_nodes", "bridge_ends", "bridges", "job_documents", "jobs", "duplicates", "rotations"]
         columns = {"memberships": ["waits"], "receipts": ["confirm", "mended"], "documents": ["peers"],
-                   "hosts": ["health", "health_reason", "health_since", "document_generation", "mended", "mended_total", "mended_at", "moving"]}
+                   "hosts": ["health", "health_reason", "health_since", "document_generation", "mended", "mended_total", "mended_at", "moving", "assignable", "wg_assigned"]}
         for table in tables:
             database.execute(f"DROP TABLE {table}")
         for table, added in columns.items():
