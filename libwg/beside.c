@@ -10,6 +10,7 @@
 #include "libipc/loop.h"
 
 #define KEEPALIVE 10      /* seconds: it makes the two ends shake hands, and keeps a mapping open that is a few minutes old */
+#define QUIET_BYTES 64     /* received between two looks without anybody talking: a keepalive is 32, the least packet with contents 48 */
 #define LIVE_MS 180000    /* REJECT_AFTER_TIME of the WireGuard paper */
 
 uint16_t beside_port(uint16_t first)
@@ -358,8 +359,11 @@ static int look_second(const struct wg_device_state *device _unused_, const stru
 {
 	struct beside_peer *peer = state ? find(arg, state->public_key) : NULL;
 
-	if (peer)
-		peer->fresh = live(state->handshake_ms, 0);
+	if (!peer)
+		return 0;
+	peer->fresh = live(state->handshake_ms, 0);
+	peer->heard = state->rx_bytes > peer->rx_bytes + QUIET_BYTES;
+	peer->rx_bytes = state->rx_bytes;
 	return 0;
 }
 
@@ -399,13 +403,13 @@ static int settle(struct beside *beside)
 	return wg_end(beside->wg, r);
 }
 
-int beside_move(struct beside *beside, struct wg *first, uint64_t since_ms, unsigned *moving, unsigned *moved)
+int beside_move(struct beside *beside, struct wg *first, uint64_t since_ms, unsigned *moving, unsigned *used)
 {
 	struct look look = { beside, since_ms };
 	int r;
 
 	for (unsigned i = 0; i < beside->count; i++)
-		beside->peers[i].fresh = beside->peers[i].back = false;
+		beside->peers[i].fresh = beside->peers[i].back = beside->peers[i].heard = false;
 	sort(beside, key_order);
 	r = wg_dump(beside->wg, look_second, beside);
 	if (r == 0)
@@ -413,7 +417,7 @@ int beside_move(struct beside *beside, struct wg *first, uint64_t since_ms, unsi
 	sort(beside, first_key_order);
 	if (r == 0)
 		r = wg_dump(first, look_first, &look);
-	*moving = *moved = 0;
+	*moving = *used = 0;
 	for (unsigned i = 0; r == 0 && i < beside->count; i++) {
 		struct beside_peer *peer = &beside->peers[i];
 		bool move = peer->fresh && (peer->both || !peer->back);
@@ -421,7 +425,7 @@ int beside_move(struct beside *beside, struct wg *first, uint64_t since_ms, unsi
 		if (move != peer->moved)
 			r = routes_set(beside, peer, move);
 		*moving += peer->both && !peer->moved;
-		*moved += peer->moved;
+		*used += peer->moved || peer->heard;
 	}
 	return r;
 }

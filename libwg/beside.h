@@ -21,7 +21,8 @@ struct beside_peer {
 	unsigned allowed_count;
 	struct prefix *allowed;       /* allocated; struct beside's */
 	/* What has come of it; beside.c's. */
-	bool there, same, settled, waited, fresh, back, moved;
+	bool there, same, settled, waited, fresh, back, moved, heard;
+	uint64_t rx_bytes;
 };
 
 struct beside {
@@ -60,7 +61,8 @@ _must_check_ int beside_configure(struct beside *beside, const struct rtnl_link 
  * Look at both devices, and move.
  * @param since_ms Unix milliseconds: a handshake of the first interface that is older does not count
  * @param moving receives how many peers are still to be moved to
- * @param moved receives how many are moved to and not back yet
+ * @param used receives with how many the second interface is in use: moved to and not back yet, or heard over it since the last look. A peer whose netd does not
+ *   get to run goes on sending there, however long everybody else has been back
  * @return 0; negative errno
  */
-_must_check_ int beside_move(struct beside *beside, struct wg *first, uint64_t since_ms, unsigned *moving, unsigned *moved);
+_must_check_ int beside_move(struct beside *beside, struct wg *first, uint64_t since_ms, unsigned *moving, unsigned *used);

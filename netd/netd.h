@@ -51,7 +51,7 @@ struct rotation {
 	struct channel *spare; /* a wg-launch that waits until a second tunnel is needed; NULL */
 	struct loop_timer *look;
 	int64_t nexts;         /* entries in force that name a next key */
-	unsigned moving;       /* peers that are still to be moved to; without next keys, to be moved back from, and one more until the second interface is closed */
+	unsigned moving;       /* peers that are still to be moved to; without next keys, to be moved back from or still heard, and one more until the second interface is closed */
 	uint64_t used_ms;
 };
 

@@ -14,7 +14,8 @@
 #include "netd/netd.h"
 
 #define TICK_MS 300
-#define LINGER_MS 4000 /* after the last peer was moved back: it may take a moment until that one sees the handshake too */
+#define PAUSE_MAX_MS 1000
+#define LINGER_MS 4000 /* after the last peer was moved back and nothing more was heard: it may take a moment until that one sees the handshake too */
 
 static int count_next(const struct peer *old, const struct peer *new, void *arg)
 {
@@ -167,27 +168,30 @@ static void look(void *arg)
 	struct netd *netd = arg;
 	struct rotation *rotation = &netd->rotation;
 	const uint64_t begun = loop_now_ms();
-	unsigned before = rotation->moving, moved = 0;
+	unsigned before = rotation->moving, used = 0;
+	unsigned pause;
 	int r;
 
 	if (netd->engine != ENGINE_RUNNING || !rotation->second.wg) {
 		rotation_follow(netd);
 		return;
 	}
-	r = beside_move(&rotation->second, netd->overlay.wg, netd->state.keys.since_ms, &rotation->moving, &moved);
+	r = beside_move(&rotation->second, netd->overlay.wg, netd->state.keys.since_ms, &rotation->moving, &used);
 	(void)rtnl_watch_drain(netd->overlay.watch); /* we know */
 	if (r < 0) {
 		(void)log_errno(r, "cannot work with %s, which carries the next keys; trying anew", rotation->second.name);
 		beside_close(&rotation->second, false);
 	}
-	if (rotation->nexts || moved)
+	if (rotation->nexts || used)
 		rotation->used_ms = begun;
 	if (!rotation->nexts)
-		rotation->moving = moved + 1; /* until it is closed: who is to follow waits for that */
+		rotation->moving = used + 1; /* until it is closed: who is to follow waits for that */
+	pause = (unsigned)(loop_now_ms() - begun) * 10; /* a look at thousands of peers takes a while */
+	pause = pause < PAUSE_MAX_MS ? pause : PAUSE_MAX_MS;
 	if (r == 0 && begun - rotation->used_ms > LINGER_MS)
 		rotation_clear(netd);
 	else
-		loop_timer_set(rotation->look, TICK_MS + 10 * (unsigned)(loop_now_ms() - begun));
+		loop_timer_set(rotation->look, TICK_MS + pause);
 	if (before && !rotation->moving) {
 		netd->gate.untold = true;
 		documents_tell(netd);

@@ -127,6 +127,28 @@ def test_one_wave_at_a_time(own):
     assert lost == 0, f"{lost} of {sent}"
 
 
+def test_who_is_slow_to_move_back_is_waited_for(own):
+    """A peer's netd that has the new keys and does not get to run: what it sends still comes over the second interface, so that stays."""
+    before = key(own, "h2")
+    pings = fleetview.Pings(own, NAMES, interval=0.005)
+    netd = own.host("h2").pid("loopback-netd")
+    job = own.ctl("network", "rotate-keys", fleets.NETWORK)
+    rigs.wait_until("the second interface in use", lambda: rotating(own, "h2"), 20)
+    rigs.wait_until("the new key", lambda: key(own, "h2") != before, 20, interval=0.01)
+    os.kill(netd, signal.SIGSTOP)
+    try:
+        assert rotating(own, "h2"), "it was too quick for this test"
+        rigs.wait_until("the others to move back", lambda: not rotating(own, "h1") and not rotating(own, "h3"), 20)
+        time.sleep(7)
+    finally:
+        os.kill(netd, signal.SIGCONT)
+    job = wait_job(own, job)
+    assert (job["done"], job["outstanding_count"]) == (3, 0), job
+    wait_over(own)
+    sent, lost = pings.stop(at_least=500)
+    assert lost == 0, f"{lost} of {sent}"
+
+
 def test_a_key_of_the_control_planes_under_traffic(own):
     """Only for the host whose owner lets it; nobody loses a packet."""
     said = own.ctl_text("host", "rotate-key", "h1", "--assigned", check=False)
