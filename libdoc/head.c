@@ -85,6 +85,9 @@ const struct head_entry *head_find(const struct head *head, enum document_type t
 	return NULL;
 }
 
+/* Of documents that have no trie; it is not carried. */
+static const struct hash none;
+
 int have_encode(const struct head_entry *entries, unsigned count, struct pack_writer *out)
 {
 	pack_put_array(out, count);
@@ -97,7 +100,7 @@ int have_encode(const struct head_entry *entries, unsigned count, struct pack_wr
 		pack_put_u64(out, entry->epoch);
 		pack_put_u64(out, entry->generation);
 		pack_put_bytes(out, entry->hash.b, HASH_BYTES);
-		pack_put_bytes(out, entry->root.b, HASH_BYTES);
+		pack_put_bytes(out, entry->root.b, hash_equal(&entry->root, &none) ? 0 : HASH_BYTES);
 	}
 	return out->error;
 }
@@ -116,11 +119,17 @@ int have_decode(const void *bytes, size_t n, struct head_entry *entries)
 		return -EBADMSG;
 	for (unsigned i = 0; i < count; i++) {
 		struct pack_cursor inner;
+		struct view root;
 
 		pack_array(&whole, 6, 6, &inner);
 		entry_fields(&inner, &entries[i]);
-		pack_fixed(&inner, entries[i].root.b, HASH_BYTES);
+		root = pack_bytes(&inner, HASH_BYTES);
 		pack_close(&whole, &inner);
+		entries[i].root = none;
+		if (root.n == HASH_BYTES)
+			memcpy(entries[i].root.b, root.p, HASH_BYTES);
+		if (whole.error == 0 && root.n && (root.n != HASH_BYTES || hash_equal(&entries[i].root, &none)))
+			return -EBADMSG;
 	}
 	r = pack_done(&whole);
 	return r < 0 ? r : (int)count;

@@ -100,8 +100,8 @@ class Agent:
 
     def have(self):
         """What is in force, as a poll tells it."""
-        return wire.pack([entry + [self.lists.get(key[1], wire.ZERO_HASH) if key[0] == wire.ADMISSION else
-                          self.roots.get(key[1], wire.ZERO_HASH) if key[0] == wire.NETWORK else wire.ZERO_HASH]
+        return wire.pack([entry + [self.lists.get(key[1], b"") if key[0] == wire.ADMISSION else
+                          self.roots.get(key[1], b"") if key[0] == wire.NETWORK else b""]
                           for key, entry in self.entries.items()])
 
     def poll_body(self, wait=0, receipts=(), registration=b"", nonce=None, have=None):

@@ -52,7 +52,7 @@ def park(plane, agents, like):
     sockets = {}
     for agent in agents:
         generation, name = own[agent.id]
-        have = wire.pack([keys[:5] + [wire.ZERO_HASH], [wire.HOST, agent.id, 1, generation, name, wire.ZERO_HASH],
+        have = wire.pack([keys[:5] + [b""], [wire.HOST, agent.id, 1, generation, name, b""],
                           manifest[:5] + [like.roots[network]]])
         body = wire.pack([os.urandom(32), have, [], b"", 55])
         headers = dict(agent.signed_headers("/v1/agent/poll", body), Host="x")

@@ -19,7 +19,6 @@ TYPE_NAMES = {KEYSET: "loopback/keyset/1", HEAD: "loopback/head/1", NETWORK: "lo
               ADMISSION: "loopback/admission/1", COSIGN: "loopback/cosign/1"}
 KEY_ONLINE, KEY_OPERATOR = 1, 2
 ZERO_ID = bytes(16)
-ZERO_HASH = bytes(32)
 
 
 # -- msgpack ------------------------------------------------------------------------------------------------------------------

@@ -210,7 +210,7 @@ def test_lies_about_what_h1_has(siege):
     nonce, head, _ = siege.honest_head()
     wire = taken_over.wire
     entries = wire.unpack(wire.unpack(head)[1])[3]
-    roots = [entry + [wire.ZERO_HASH] for entry in entries]
+    roots = [entry + [b""] for entry in entries]
     for have in (wire.pack(roots), b""):
         assert siege.intruder.poll(nonce, have)[0] == 200
         siege.nothing_moved()
