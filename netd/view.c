@@ -110,7 +110,7 @@ static void put_view(struct pack_writer *out, const struct netd *netd, const str
 	const struct mesh *mesh = netd->mesh;
 	bool stale = netd->fresh_ms == 0 || loop_now_ms() - netd->fresh_ms > STALE_MS;
 
-	pack_put_array(out, 15);
+	pack_put_array(out, 16);
 	pack_put_u64(out, VIEW_VERSION);
 	pack_put_text(out, netd->overlay.name);
 	pack_put_text(out, netd->overlay.kind == WG_KERNEL ? "kernel" : "userspace");
@@ -135,6 +135,11 @@ static void put_view(struct pack_writer *out, const struct netd *netd, const str
 	pack_put_text(out, netd->gate.why.code);
 	pack_put_text(out, netd->gate.why.reason);
 	pack_put_u64(out, seconds_since(netd->gate.since_ms));
+	pack_put_array(out, 4);
+	pack_put_u64(out, (uint64_t)netd->rotation.nexts);
+	pack_put_bool(out, netd->state.keys.next_counter != 0);
+	pack_put_u64(out, netd->rotation.moving);
+	pack_put_bool(out, netd->rotation.second.wg != NULL);
 	pack_put_array(out, 2);
 	pack_put_bytes(out, peers->device.public_key, peers->count ? KEY_BYTES : 0);
 	pack_put_u64(out, peers->device.listen_port);

@@ -428,6 +428,21 @@ void judge_fresh(const struct facts *facts, struct diagnosis *diagnosis)
 		      facts->now > facts->link.last_answer / 1000 ? words_ago(facts->now - facts->link.last_answer / 1000, answer) : "just now");
 }
 
+/* -- Keys that are being replaced -------------------------------------------------------------------------------------------------------- */
+
+void judge_keys(const struct facts *facts, struct diagnosis *diagnosis)
+{
+	const struct mesh_view *view = &facts->view;
+
+	if (!view->rotation.hosts || view->rotation.second) {
+		diagnosis_say(diagnosis, DOCTOR_OK, view->rotation.hosts ? "those of %" PRIu64 " hosts are, and there is one" : "none is", view->rotation.hosts);
+		return;
+	}
+	finding_found(diagnosis_problem(diagnosis, CAUSE_second_missing, "interface", "%.14sn", view->interface), "none, and the keys of %" PRIu64 " hosts are being replaced",
+		      view->rotation.hosts);
+	finding_expected(&diagnosis->findings[0], "one beside %s, on UDP port %" PRIu64, view->interface, view->listen_port == UINT16_MAX ? view->listen_port - 1 : view->listen_port + 1);
+}
+
 /* -- Who else works on it -------------------------------------------------------------------------------------------------------------- */
 
 void judge_drift(const struct facts *facts, struct diagnosis *diagnosis)

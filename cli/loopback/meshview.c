@@ -88,6 +88,18 @@ static void read_device(struct pack_cursor *cursor, struct mesh_view *view)
 	pack_close(cursor, &inner);
 }
 
+static void read_rotation(struct pack_cursor *cursor, struct mesh_view *view)
+{
+	struct pack_cursor inner;
+
+	pack_array(cursor, 4, 4, &inner);
+	view->rotation.hosts = pack_u64(&inner, PEERS_MAX);
+	view->rotation.own = pack_bool(&inner);
+	view->rotation.moving = pack_u64(&inner, UINT32_MAX);
+	view->rotation.second = pack_bool(&inner);
+	pack_close(cursor, &inner);
+}
+
 static void read_view(struct pack_cursor *cursor, struct mesh_view *view)
 {
 	struct pack_cursor inner;
@@ -107,6 +119,7 @@ static void read_view(struct pack_cursor *cursor, struct mesh_view *view)
 	read_result(cursor, view);
 	view->mended = pack_u64(cursor, UINT64_MAX);
 	read_confirm(cursor, view);
+	read_rotation(cursor, view);
 	read_device(cursor, view);
 	view->peer_count = pack_array(cursor, 0, PEERS_MAX, &view->peers);
 }

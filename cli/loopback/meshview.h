@@ -4,7 +4,7 @@
  *
  * msgpack [version 1, interface, backend, state, stale, seconds since a fresh head (2^32-1: never), host id or empty,
  * WireGuard public key or empty, listen port, [network ...], [outcome, code, reason, seconds ago], drift mended,
- * [confirm, code, reason, seconds since], [key of the device or empty, its port], [peer ...]]
+ * [confirm, code, reason, seconds since], [next keys in force, one is this host's, peers to move to or back, there is a second interface], [key of the device or empty, its port], [peer ...]]
  *
  *   network: [id, name, epoch, generation, mtu, keepalive, [own address ...], [CIDR ...], hosts in it, this one too,
  *             locked, generation of its admission list or 0]
@@ -48,6 +48,12 @@ struct mesh_view {
 	uint64_t confirm; /* enum confirm */
 	char confirm_code[32], confirm_reason[512]; /* empty: nothing to worry about */
 	uint64_t confirm_age;                       /* seconds since it is so */
+	struct {
+		uint64_t hosts; /* whose keys are being replaced (docs/design/rotation.md) */
+		bool own;       /* this host's among them */
+		uint64_t moving;
+		bool second;
+	} rotation;
 	bool has_device_key; /* only with peers */
 	uint8_t device_key[KEY_BYTES];
 	uint64_t device_port;

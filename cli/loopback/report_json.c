@@ -129,6 +129,21 @@ static int emit_peers(struct cli *cli, struct emit *emit, struct mesh_view *view
 	return CLI_OK;
 }
 
+/* null: no key is being replaced, and none was a moment ago. */
+static void emit_rotation(struct emit *emit, const struct mesh_view *view)
+{
+	if (!view->rotation.hosts && !view->rotation.second) {
+		emit_null(emit, "rotation");
+		return;
+	}
+	emit_object(emit, "rotation");
+	emit_u64(emit, "hosts", view->rotation.hosts);
+	emit_bool(emit, "this_host", view->rotation.own);
+	emit_u64(emit, "moving", view->rotation.moving);
+	emit_bool(emit, "second_tunnel", view->rotation.second);
+	emit_end(emit);
+}
+
 int report_json(struct cli *cli, struct mesh_view *view, const struct link_report *link, bool counted, bool peers)
 {
 	struct emit emit = emit_to(stdout);
@@ -151,6 +166,7 @@ int report_json(struct cli *cli, struct mesh_view *view, const struct link_repor
 	emit_result(&emit, view);
 	emit_confirm(&emit, view);
 	emit_u64(&emit, "drift_mended", view->mended);
+	emit_rotation(&emit, view);
 	emit_networks(&emit, view);
 	if (counted)
 		r = emit_peers(cli, &emit, view, peers);

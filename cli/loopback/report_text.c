@@ -151,6 +151,14 @@ static void tell_result(const struct mesh_view *view)
 			       view->confirm_reason);
 		line("Confirm", text);
 	}
+	if (view->rotation.hosts)
+		(void)snprintf(text, sizeof(text), "of %" PRIu64 " hosts are being replaced%s; %s", view->rotation.hosts, view->rotation.own ? ", this one's among them" : "",
+			       !view->rotation.second ? "there is no second tunnel for that yet" : view->rotation.moving ? "moving to the second tunnel" :
+									"all has moved to the second tunnel");
+	else
+		(void)snprintf(text, sizeof(text), "moving back from the second tunnel");
+	if (view->rotation.hosts || view->rotation.second)
+		line("Keys", text);
 	if (view->mended > 0) {
 		(void)snprintf(text, sizeof(text),
 			       "mended %" PRIu64 " times since netd started: somebody else changes the device", view->mended);

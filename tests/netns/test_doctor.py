@@ -476,3 +476,17 @@ def test_somebody_who_works_against_netd(well):
     found = only(well, "h1", "drift")[0]
     restart(host, "loopback-netd")
     assert found["object"] == "lb0" and "mended 3 times" in found["found"]
+
+
+def test_no_second_tunnel_for_the_next_keys(well):
+    """Nobody waits here to become a second wireguard-go: said while keys are being replaced, and they are replaced all the same."""
+    if fleetview.status(well, "h1")["backend"] != "userspace":
+        pytest.skip("the kernel's WireGuard makes a second interface at any time")
+    before = fleetview.status(well, "h1")["public_key"]
+    job = well.ctl("host", "rotate-key", "h1", "--deadline", "25s")
+    rigs.wait_until("the next key in force at its peer", lambda: fleetview.status(well, "h2")["rotation"], 20)
+    assert fleetview.status(well, "h2")["rotation"] == {"hosts": 1, "this_host": False, "moving": 1, "second_tunnel": False}
+    found = only(well, "h2", "second_missing")[0]
+    assert found["object"] == "lb0n" and str(PORT + 1) in found["expected"]
+    rigs.wait_until("the job's end", lambda: well.ctl("job", "show", job["id"])["state"] == "done", 60, interval=0.5)
+    assert fleetview.status(well, "h1")["public_key"] != before and fleetview.status(well, "h2")["rotation"] is None

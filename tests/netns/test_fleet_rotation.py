@@ -114,6 +114,8 @@ def test_one_wave_at_a_time(own):
     try:
         first = own.ctl("host", "rotate-key", "h1")
         rigs.wait_until("the second interface in use", lambda: rotating(own) and rotating(own, "h3"), 20)
+        assert fleetview.status(own, "h3")["rotation"] == {"hosts": 1, "this_host": False, "moving": 0, "second_tunnel": True}
+        assert "of 1 hosts are being replaced, this one's among them" in own.host("h1").enter("loopback", "status").stdout
         second = own.ctl("host", "rotate-key", "h3")
         time.sleep(3)
     finally:

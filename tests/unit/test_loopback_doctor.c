@@ -172,6 +172,7 @@ START_TEST(each_fact_leads_to_its_cause)
 		{ "own_port_differs", &facts.view.device_port, sizeof(uint64_t), &(uint64_t){ 51821 } },
 		{ "peer_missing", &peers[0].there, 1, &(bool){ false } },
 		{ "peer_foreign", &peers[0].known, 1, &(bool){ false } },
+		{ "second_missing", &facts.view.rotation.hosts, sizeof(uint64_t), &(uint64_t){ 2 } },
 		{ "drift", &facts.view.mended, sizeof(uint64_t), &(uint64_t){ 3 } },
 		{ "route_hidden", &peers[0].way.index, sizeof(int), &(int){ 2 } },
 		{ "route_hidden", &peers[0].way_error, sizeof(int), &(int){ -ENETUNREACH } },

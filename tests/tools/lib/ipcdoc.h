@@ -67,13 +67,14 @@ static inline void ipcdoc_view(FILE *out)
 		      "\n## The view\n\n"
 		      "What the memfd of `view` holds: msgpack, arrays with fixed places as everywhere. It has no private key, and no key that is not on every peer.\n\n"
 		      "    [1, interface, backend, state, stale, age of the last head, host id, WireGuard public key, listen port,\n"
-		      "     [network ...], [outcome, code, reason, age], mended, [confirm, code, reason, age], [device key, device port], [peer ...]]\n"
+		      "     [network ...], [outcome, code, reason, age], mended, [confirm, code, reason, age],\n"
+		      "     [next keys, own, to move, second], [device key, device port], [peer ...]]\n"
 		      "    network: [id, name, epoch, generation, mtu, keepalive, [own address ...], [range ...], peers,\n"
 		      "              locked, generation of its admission list]\n"
 		      "    peer:    [host id, WireGuard key, [allowed ...], endpoint or nil, handshake, received, sent, keepalive, there]\n\n"
 		      "*1* is the version of this form. *backend*: `kernel` or `userspace`. *state*: `unpinned`, `unenrolled`, `waiting-tunnel`, `running`, `broken`. Ages are in "
 		      "seconds, 2^32-1 for never; *stale*: no fresh head for 15 minutes. *outcome* is a number as in receipts, 0 for none yet, with the code and the reason "
-		      "of a refusal. *mended*: peers that were found to differ from what is signed, since netd started. *confirm* is a number as in receipts, with a code and a reason if there is something to worry about. The generation is 0 without a list. *device key* and *device port* are what the device has, which should be what was said before; empty and 0 without peers. *[peer ...]* is what the device says, empty "
+		      "of a refusal. *mended*: peers that were found to differ from what is signed, since netd started. *confirm* is a number as in receipts, with a code and a reason if there is something to worry about. *next keys* in force, *own*: one is this host's; *to move*: peers to move to the second interface, or back from it; *second*: there is one (rotation.md). The generation is 0 without a list. *device key* and *device port* are what the device has, which should be what was said before; empty and 0 without peers. *[peer ...]* is what the device says, empty "
 		      "if it was not asked for; and with *there* false what is signed and not on the device, an entry for each endpoint: this host itself, which shows how others are told to reach it, and any peer that is missing. *host id* is empty for a key that nobody signed for, *handshake* in Unix seconds, 0 for never, then bytes, "
 		      "then seconds. Addresses, ranges and endpoints are written as in [formats.md](formats.md).\n");
 }

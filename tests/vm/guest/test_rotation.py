@@ -31,8 +31,9 @@ def peers(site, name):
 
 def test_all_keys_are_replaced_and_no_ping_is_lost(site):
     before = {name: key(site, name) for name in HOSTS}
+    at = {name: site.overlay(name) for name in HOSTS}
     pairs = [(source, target) for source in HOSTS for target in HOSTS if source != target]
-    pings = [SteadyPing(site.rig.hosts.get(source, machine.Machine), site.overlay(target), 0.05) for source, target in pairs]
+    pings = [SteadyPing(site.rig.hosts.get(source, machine.Machine), at[target], 0.05) for source, target in pairs]
     job = site.ctl("network", "rotate-keys", "mesh")
     for name in HOSTS:
         machine.wait_until(f"the second interface at {name}", lambda name=name: interfaces(site, name) == ["lb0", "lb0n"], 60)
@@ -45,5 +46,5 @@ def test_all_keys_are_replaced_and_no_ping_is_lost(site):
     assert not set(now.values()) & set(before.values())
     assert all(sent >= 20 and lost == 0 for sent, lost in accounts), accounts
     for name in HOSTS:
-        assert peers(site, name) == {now[other]: site.overlay(other) + "/32" for other in HOSTS if other != name}
+        assert peers(site, name) == {now[other]: at[other] + "/32" for other in HOSTS if other != name}
     assert not machine.active("loopback-wg-next.service"), "the kernel has WireGuard: nobody waits to become wireguard-go"
