@@ -17,6 +17,7 @@
 /* MHD walks all suspended connections whenever one of them wakes. With n of them, answers are let go every n / 2,000 ms: at once for a small
  * fleet, and for a large one the walk is paid once for many. */
 #define ASLEEP_PER_MS 2000
+#define RELEASED_AT_ONCE 256 /* deferred requests: each takes half a millisecond, and the last answers of the batch are still to be written */
 
 struct http {
 	struct controld *controld;
@@ -28,7 +29,8 @@ struct http {
 	unsigned asleep; /* connections that are suspended */
 	bool behind_proxy;
 	struct request *waking; /* suspended ones that have their answer: they are let go together */
-	struct request *deferred; /* suspended ones that are handed over when the batch is told */
+	struct request *deferred, **deferred_end; /* suspended ones that are handed over when the batch is told, first come first */
+	bool releasing;
 };
 
 /* -- Options ----------------------------------------------------------------------------------------------------------------------- */
@@ -50,11 +52,27 @@ static unsigned connections_max(void)
 
 /* -- Driving MHD from the loop ----------------------------------------------------------------------------------------------------- */
 
+static void release_some(struct http *http)
+{
+	for (unsigned i = 0; http->deferred && i < RELEASED_AT_ONCE; i++) {
+		struct request *request = http->deferred;
+
+		http->deferred = request->next_waking;
+		http_wake(request);
+	}
+	if (http->deferred)
+		return;
+	http->deferred_end = NULL;
+	http->releasing = false;
+}
+
 static void pump(struct http *http)
 {
 	MHD_UNSIGNED_LONG_LONG timeout;
 
 	(void)MHD_run(http->daemon);
+	if (http->releasing && !http->waking)
+		release_some(http);
 	if (http->waking)
 		return; /* the timer runs for them, and soon */
 	if (MHD_get_timeout(http->daemon, &timeout) == MHD_YES)
@@ -75,12 +93,9 @@ void http_wake(struct request *request)
 
 void http_release(struct http *http)
 {
-	struct request *next;
-
-	for (struct request *request = TAKE_PTR(http->deferred); request; request = next) {
-		next = request->next_waking;
-		http_wake(request);
-	}
+	http->releasing = http->deferred != NULL;
+	if (http->releasing && !http->waking)
+		loop_timer_set(http->timer, 0);
 }
 
 /*
@@ -98,8 +113,9 @@ static bool defer(struct request *request)
 	MHD_suspend_connection(request->connection);
 	request->suspended = request->deferred = true;
 	http->asleep++;
-	request->next_waking = http->deferred;
-	http->deferred = request;
+	request->next_waking = NULL;
+	*(http->deferred_end ? http->deferred_end : &http->deferred) = request;
+	http->deferred_end = &request->next_waking;
 	return true;
 }
 
@@ -340,7 +356,8 @@ void http_free(struct http *http)
 	if (!http)
 		return;
 	loop_watch_remove(&http->watch);
-	http_release(http);
+	while (http->deferred)
+		release_some(http);
 	wake_all(http); /* MHD does not stop while connections sleep */
 	if (http->daemon)
 		MHD_stop_daemon(http->daemon);
