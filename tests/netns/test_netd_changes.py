@@ -54,7 +54,7 @@ def test_one_changed_peer_is_the_only_one_named(host):
     assert named_peers(lines) == [key] and netlink_sets(lines) == []
     [operation] = tunnel_sets(lines)
     assert [line.partition("=")[0] for line in operation if line] == ["set", "public_key", "endpoint"]  # nothing else of it
-    assert result["blobs"] <= 5
+    assert result["blobs"] <= 9  # manifest, host document, some five branches and a leaf, of the 190 that there are
     assert host.device() == host.published()
 
 

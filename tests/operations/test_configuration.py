@@ -66,7 +66,7 @@ def test_the_manual_page_has_every_command(program):
 
 
 def test_the_page_has_every_variable_that_a_program_asks_for():
-    folders = ("libipc", "netd", "fetchd", "wg-launch", "controld", "signd", "cli/common", "cli/loopback", "cli/loopbackctl")
+    folders = ("libipc", "libjournal", "netd", "fetchd", "wg-launch", "controld", "signd", "cli/common", "cli/loopback", "cli/loopbackctl")
     sources = [path for folder in folders
                for path in glob.glob(os.path.join(ROOT, folder, "*.c"))]
     asked = set()
