@@ -112,7 +112,7 @@ def test_the_runbook_has_every_state_and_every_refusal():
 
 def test_the_runbook_quotes_what_the_programs_say():
     """A line of the journal that is looked for is one that a program writes."""
-    sources = "".join(read(path) for folder in ("libipc", "netd", "fetchd", "controld", "signd", "wg-launch")
+    sources = "".join(read(path) for folder in ("libipc", "libjournal", "netd", "fetchd", "controld", "signd", "wg-launch")
                       for path in glob.glob(os.path.join(ROOT, folder, "*.c")))
     rows = read("docs/operations/runbook.md").split("## In the journal")[1]
     quoted = [line for row in rows.splitlines() if re.match(r"\| (netd|fetchd|controld|signd|any): ", row)
